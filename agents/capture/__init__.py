@@ -1,0 +1,1 @@
+"""From the packet ring to sealed segments in the spool."""

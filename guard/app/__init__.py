@@ -1,0 +1,1 @@
+"""The use cases. They talk to ports only; every one of them ends in the log."""

@@ -1,0 +1,1 @@
+"""gRPC: authentication, the method table, translation; the only readers of protobuf."""

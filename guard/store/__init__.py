@@ -1,0 +1,1 @@
+"""Adapters that keep the guard's state: one contract, several databases."""
