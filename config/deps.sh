@@ -1,0 +1,27 @@
+#!/bin/sh
+# Installs the Debian packages that Callguard's tests, demo and eBPF build use. Idempotent.
+#   python3-venv            the virtual environment
+#   sip-tester              sipp, which makes the lab's real calls
+#   tshark, tcpdump         open captures and are the peers of the benchmarks
+#   iproute2, procps        network namespaces, sysctl
+#   age                     the reference implementation that must open our segments
+#   faketime                a real process under a wrong wall clock
+#   clang, llvm, libbpf-dev, bpftool   rebuild the eBPF objects for the comparison with the committed ones
+set -eu
+packages="python3-venv sip-tester tshark tcpdump iproute2 procps age faketime clang llvm libbpf-dev bpftool make gcc git"
+missing=""
+for package in $packages; do
+    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $package"
+done
+[ -z "$missing" ] && exit 0
+if [ "$(id -u)" -eq 0 ]; then as_root=""
+elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then as_root="sudo"
+else
+    echo "missing Debian packages:$missing" >&2
+    echo "install them as root: apt-get install$missing" >&2
+    exit 0
+fi
+echo "installing Debian packages:$missing"
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+# shellcheck disable=SC2086 # the list is meant to be split
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
