@@ -1,0 +1,252 @@
+"""A complete Callguard run as its users run it: real processes, real keys, the real commands.
+
+With a :class:`~tests.lab.network.Network` the guard lives in the guard's namespace and the agent on
+the node; without one everything is on loopback and there is no agent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from tests.lab.network import Network, end
+
+__all__ = ["Answer", "Deployment"]
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command said."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        """Parse the output of a ``--json`` command; raises with its error output when it failed."""
+        if self.code != 0:
+            raise RuntimeError(f"exit status {self.code}: {self.err.strip()}")
+        return json.loads(self.out)
+
+
+@dataclass
+class Deployment:
+    """``folder`` is made by ``callguard init --demo``; use as a context manager."""
+
+    folder: Path
+    network: Network | None = None
+    port: int = 7443
+    _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def __enter__(self) -> Self:
+        made = self.run("init", str(self.folder), "--demo", "--address", self.address)
+        if made.code != 0:
+            raise RuntimeError(made.err)
+        if self.network:
+            self.edit_agent('interfaces = ["voice-a", "voice-b"]')
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for name in reversed(list(self._processes)):
+            self.stop(name)
+
+    @property
+    def address(self) -> str:
+        """Where the guard listens."""
+        return f"10.77.9.2:{self.port}" if self.network else f"127.0.0.1:{self.port}"
+
+    # -- commands ------------------------------------------------------------------------------
+
+    def run(self, *arguments: str, stdin: str = "", timeout: float = 60) -> Answer:
+        """Run ``callguard`` with these arguments where the guard is."""
+        command = self._in("guard", [sys.executable, "-m", "guard", *arguments])
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            input=stdin,
+            timeout=timeout,
+            check=False,
+            cwd=ROOT,
+            env={**os.environ, "COLUMNS": "110"},
+        )
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+    def as_(self, person: str, *arguments: str, **options: Any) -> Answer:
+        """Run ``callguard`` with the profile of ``person``."""
+        return self.run("--profile", str(self.folder / "people" / person), *arguments, **options)
+
+    def json(self, person: str, *arguments: str, **options: Any) -> Any:
+        """Run ``callguard --json`` with the profile of ``person`` and parse the answer."""
+        return self.as_(person, "--json", *arguments, **options).json()
+
+    # -- processes -----------------------------------------------------------------------------
+
+    def start(self) -> Deployment:
+        """Start the witness, the guard and (with a network) the agent, and wait until all is up."""
+        self.start_witness()
+        self.start_guard()
+        if self.network:
+            self.start_agent()
+        return self
+
+    def start_witness(self) -> None:
+        """Start the witness."""
+        self._start(
+            "witness",
+            "guard",
+            "guard",
+            "witness",
+            "serve",
+            "--config",
+            "witness/witness-1/witness.toml",
+        )
+
+    def start_guard(self) -> None:
+        """Start the gatekeeper and wait until it answers."""
+        self._start("guard", "guard", "guard", "serve", "--config", "guard/guard.toml")
+        self.wait_for(
+            lambda: self.as_("auditor-1", "log", "checkpoint").code == 0, "the guard answers"
+        )
+
+    def start_agent(self, *prefix: str) -> None:
+        """Start the agent of ``node-1``; ``prefix`` goes before it, such as ``faketime``."""
+        config = "nodes/node-1/agent.toml"
+        self._start("agent", "node", "agents", "run", "--config", config, prefix=prefix)
+
+    def process(self, name: str) -> subprocess.Popen[bytes]:
+        """Return the running process ``witness``, ``guard`` or ``agent``."""
+        return self._processes[name]
+
+    def stop(self, name: str) -> int:
+        """End one process and return its exit status."""
+        return end(self._processes.pop(name))
+
+    def kill(self, name: str) -> None:
+        """Kill one process with SIGKILL."""
+        process = self._processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def log_of(self, name: str) -> str:
+        """Return everything that the process has printed."""
+        return (self.folder / f"{name}.log").read_text()
+
+    def wait_for(self, condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+        """Wait until ``condition()`` is true and return its value; raises with the logs' ends."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if value := condition():
+                return value
+            for name, process in self._processes.items():
+                if process.poll() is not None:
+                    raise RuntimeError(
+                        f"{name} ended with {process.returncode}: {self.log_of(name)[-2000:]}"
+                    )
+            time.sleep(0.1)
+        logs = "\n".join(f"--- {name}: {self.log_of(name)[-1500:]}" for name in self._processes)
+        raise TimeoutError(f"waited {seconds} s in vain until {what}\n{logs}")
+
+    # -- the story's usual steps ---------------------------------------------------------------
+
+    def ticket(
+        self,
+        *,
+        level: str = "media_headers",
+        number: str = "+15550001",
+        lasts: str = "10m",
+        approve: bool = True,
+    ) -> str:
+        """Open a ticket as operator-1, let lead-1 approve it, and return its id."""
+        opened = self.json(
+            "operator-1",
+            "ticket",
+            "open",
+            "--reference",
+            "INC-1",
+            "--reason",
+            "one-way audio",
+            "--node",
+            "node-1",
+            "--level",
+            level,
+            "--number",
+            number,
+            "--for",
+            lasts,
+        )
+        if approve:
+            self.json("lead-1", "authority", "approve", opened["id"], "--yes")
+        return str(opened["id"])
+
+    def capture(self, person: str, authority: str, *more: str) -> str:
+        """Start a capture and wait until the node has armed it; returns its id."""
+        capture = self.json(person, "capture", "start", authority, "--node", "node-1", *more)["id"]
+        self.await_state(capture, "armed")
+        return str(capture)
+
+    def state(self, capture: str) -> dict[str, Any]:
+        """Return one capture as ``capture list`` shows it."""
+        found = [
+            c for c in self.json("auditor-1", "capture", "list")["captures"] if c["id"] == capture
+        ]
+        return dict(found[0]) if found else {}
+
+    def await_state(self, capture: str, *states: str, seconds: float = 20) -> dict[str, Any]:
+        """Wait until the capture is in one of ``states``."""
+
+        def reached() -> dict[str, Any] | None:
+            now = self.state(capture)
+            return now if now.get("state") in states else None
+
+        return dict(self.wait_for(reached, f"the capture is {' or '.join(states)}", seconds))
+
+    def fetch(self, person: str, capture: str, folder: Path) -> Path:
+        """Fetch and open an ended capture; returns the ``.pcapng``."""
+        self.json(person, "capture", "fetch", capture, "--out", str(folder), "--open")
+        (opened,) = folder.glob("*.pcapng")
+        return opened
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the whole log as the auditor reads it."""
+        return list(self.json("auditor-1", "log", "entries")["records"])
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def edit_agent(self, *lines: str) -> None:
+        """Replace options of the node's configuration, one ``key = value`` a line."""
+        path = self.folder / "nodes/node-1/agent.toml"
+        text = path.read_text().splitlines()
+        for line in lines:
+            key = line.split("=")[0].strip()
+            text = [t for t in text if t.split("=")[0].strip() != key]
+            text.insert(0, line)
+        path.write_text("\n".join(text) + "\n")
+
+    def _in(self, place: str, command: list[str]) -> list[str]:
+        return (
+            ["ip", "netns", "exec", self.network.name(place), *command] if self.network else command
+        )
+
+    def _start(
+        self, name: str, place: str, module: str, *arguments: str, prefix: tuple[str, ...] = ()
+    ) -> None:
+        *words, config = arguments
+        command = [*prefix, sys.executable, "-m", module, *words, str(self.folder / config)]
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                self._in(place, command),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=ROOT,
+            )
