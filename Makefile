@@ -38,3 +38,19 @@ imports: venv
 
 buf: venv
 	@cd proto && $(abspath $(BIN))/buf lint && $(abspath $(BIN))/buf format --diff --exit-code
+
+demo: ## sets everything up and shows the main job on a real call (files in .demo/)
+	@$(MAKE) --no-print-directory deps venv
+	@PYTHONPATH=. $(BIN)/python -m tests.lab.demo .demo
+
+test: ## sets everything up and runs the tests (without root the privileged ones are skipped, loudly)
+	@$(MAKE) --no-print-directory deps venv
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: ## exactly what CI runs: format, lint, types, import contracts, buf, eBPF objects, tests
+	@$(MAKE) --no-print-directory lint types imports buf bpf-check
+	@$(MAKE) --no-print-directory test
+
+bench: ## the benchmarks: a table here, the figures in bench.json
+	@$(MAKE) --no-print-directory deps venv
+	@PYTHONPATH=. $(BIN)/python tests/bench/run.py $(ARGS)
