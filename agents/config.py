@@ -1,0 +1,171 @@
+"""The agent's configuration: one TOML file, read once into one frozen tree.
+
+1. An unknown key, a missing key without a default, a value of the wrong type or out of range
+   refuses the whole file. Nothing is guessed and nothing is ignored.
+2. Relative file names are relative to the folder of the configuration file.
+3. No option turns a promise off: there is no plaintext session, no unsigned authority and no
+   unsealed capture to configure. An empty list never means all.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+__all__ = ["MEGABYTE", "Config", "ConfigError", "TlsFiles", "load_config", "parse_config"]
+
+MEGABYTE = 1 << 20
+"""In bytes; what the options call a megabyte."""
+
+_MISSING = object()
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
+_NODE = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
+_INTERFACE = re.compile(r"[^\s/:]{1,15}")  # dev_valid_name() of the kernel, and no alias colon
+_HIGHEST_PORT = 0xFFFF
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used; the message names the key and what is wrong."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """PEM files of the session with the guard, read again when they have changed."""
+
+    certificate: Path
+    key: Path
+    ca: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything that the agent is told from outside; see ``config/agent.toml``."""
+
+    node: str
+    guard: str
+    roots: Path
+    signing_key: Path
+    sealing_key: Path
+    state_dir: Path
+    spool_dir: Path
+    spool_bytes: int
+    interfaces: tuple[str, ...]
+    sip_ports: tuple[int, ...]
+    sip_tcp: bool
+    segment_length: timedelta
+    segment_bytes: int
+    tls: TlsFiles
+
+
+def load_config(path: Path) -> Config:
+    """Read a configuration file; raises ConfigError, which names the file."""
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    try:
+        return parse_config(text, path.parent)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def parse_config(text: str, folder: Path) -> Config:
+    """Take a configuration apart; file names are relative to ``folder``; raises ConfigError."""
+    try:
+        table = _Table(tomllib.loads(text), "", folder)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(str(error)) from error
+    tls = table.table("tls")
+    config = Config(
+        node=table.text("node", pattern=_NODE),
+        guard=table.text("guard", pattern=_ADDRESS),
+        roots=table.file("roots"),
+        signing_key=table.file("signing_key"),
+        sealing_key=table.file("sealing_key"),
+        state_dir=table.file("state_dir"),
+        spool_dir=table.file("spool_dir"),
+        spool_bytes=table.integer("spool_megabytes", 16, 1 << 24, default=10240) * MEGABYTE,
+        interfaces=_interfaces(table),
+        sip_ports=_ports(table),
+        sip_tcp=table.flag("sip_tcp", default=False),
+        segment_length=timedelta(seconds=table.integer("segment_seconds", 1, 300, default=5)),
+        segment_bytes=table.integer("segment_megabytes", 1, 1024, default=16) * MEGABYTE,
+        tls=TlsFiles(certificate=tls.file("certificate"), key=tls.file("key"), ca=tls.file("ca")),
+    )
+    tls.finish()
+    table.finish()
+    return config
+
+
+def _interfaces(table: _Table) -> tuple[str, ...]:
+    names = table.several("interfaces", str)
+    if not all(_INTERFACE.fullmatch(name) and name not in {".", ".."} for name in names):
+        raise ConfigError("interfaces must be names of network interfaces")
+    return tuple(names)
+
+
+def _ports(table: _Table) -> tuple[int, ...]:
+    ports = table.several("sip_ports", int, default=[5060])
+    if not all(0 < port <= _HIGHEST_PORT for port in ports):
+        raise ConfigError("sip_ports must be ports from 1 to 65535")
+    return tuple(ports)
+
+
+class _Table:
+    """One TOML table, taken out key by key so that what is left over is unknown (rule 1)."""
+
+    def __init__(self, values: Mapping[str, Any], name: str, folder: Path) -> None:
+        self._left = dict(values)
+        self._name = name
+        self._folder = folder
+
+    def _take(self, key: str, kind: type, default: object = _MISSING) -> Any:  # noqa: ANN401 - checked against kind
+        value = self._left.pop(key, default)
+        if value is _MISSING:
+            raise ConfigError(f"{self._name}{key} is missing")
+        if type(value) is not kind:
+            raise ConfigError(f"{self._name}{key} must be of type {kind.__name__}")
+        return value
+
+    def text(self, key: str, *, pattern: re.Pattern[str] | None = None) -> str:
+        value: str = self._take(key, str)
+        if not value:
+            raise ConfigError(f"{self._name}{key} is empty")
+        if pattern and not pattern.fullmatch(value):
+            raise ConfigError(f"{self._name}{key} is malformed")
+        return value
+
+    def file(self, key: str) -> Path:
+        return self._folder / self.text(key)
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        value: bool = self._take(key, bool, default)
+        return value
+
+    def integer(self, key: str, low: int, high: int, *, default: int) -> int:
+        value: int = self._take(key, int, default)
+        if not low <= value <= high:
+            raise ConfigError(f"{self._name}{key} must be between {low} and {high}")
+        return value
+
+    def several(self, key: str, kind: type, *, default: object = _MISSING) -> list[Any]:
+        values: list[Any] = self._take(key, list, default)
+        if not values:
+            raise ConfigError(f"{self._name}{key} is empty")
+        if not all(type(value) is kind for value in values):
+            raise ConfigError(f"{self._name}{key} must be a list of {kind.__name__}")
+        if len(set(values)) < len(values):
+            raise ConfigError(f"{self._name}{key} names something twice")
+        return values
+
+    def table(self, key: str) -> _Table:
+        return _Table(self._take(key, dict), f"{self._name}{key}.", self._folder)
+
+    def finish(self) -> None:
+        if self._left:
+            raise ConfigError(f"unknown key {self._name}{min(self._left)}")

@@ -1,0 +1,101 @@
+"""The agent's configuration is strict, and its example says all there is to say."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import fields
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from agents.config import Config, ConfigError, TlsFiles, load_config, parse_config
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "config/agent.toml"
+FOLDER = Path("/etc/callguard")
+
+
+def example() -> str:
+    return EXAMPLE.read_text("utf-8")
+
+
+def test_the_example_is_a_configuration_and_shows_every_default():
+    """The commented options, switched on as they stand, change nothing."""
+    uncommented = re.sub(r"^#: ", "", example(), flags=re.MULTILINE)
+
+    assert uncommented != example()
+    assert parse_config(uncommented, FOLDER) == parse_config(example(), FOLDER)
+
+
+def test_the_example_names_every_option():
+    """No option is missing from the example; each has its explanation right above it."""
+    lines = example().splitlines()
+    shown = tomllib.loads(re.sub(r"^#: ", "", example(), flags=re.MULTILINE))
+    renamed = {
+        "spool_bytes": "spool_megabytes",
+        "segment_length": "segment_seconds",
+        "segment_bytes": "segment_megabytes",
+    }
+
+    assert set(shown) == {renamed.get(f.name, f.name) for f in fields(Config)}
+    assert set(shown["tls"]) == {f.name for f in fields(TlsFiles)}
+    for key in set(shown) - {"tls"}:
+        (at,) = [n for n, line in enumerate(lines) if re.match(rf"(#: )?{key} = ", line)]
+        assert lines[at - 1].startswith("# ")
+
+
+def test_values_become_the_tree():
+    """Units are converted and file names are relative to the file's folder."""
+    config = parse_config(example(), FOLDER)
+
+    assert config.node == "node-1"
+    assert config.roots == FOLDER / "roots.json"
+    assert config.state_dir == Path("/var/lib/callguard-agent/state")
+    assert config.spool_bytes == 10240 << 20
+    assert config.segment_length == timedelta(seconds=5)
+    assert config.segment_bytes == 16 << 20
+    assert config.interfaces == ("eth0",)
+    assert config.sip_ports == (5060,)
+    assert config.sip_tcp is False
+    assert config.tls.ca == FOLDER / "ca.crt"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ('node = "node-1"', "", "node is missing"),
+        ('node = "node-1"', 'node = "Node 1"', "node is malformed"),
+        ('node = "node-1"', "node = 1", "node must be of type str"),
+        ('"guard.example:7443"', '"guard.example"', "guard is malformed"),
+        ('roots = "roots.json"', 'roots = ""', "roots is empty"),
+        ('["eth0"]', "[]", "interfaces is empty"),
+        ('["eth0"]', '["eth0", "eth0"]', "interfaces names something twice"),
+        ('["eth0"]', '["eth0/.."]', "interfaces must be names"),
+        ('["eth0"]', "[1]", "interfaces must be a list of str"),
+        ("#: sip_ports = [5060]", "sip_ports = [70000]", "sip_ports must be ports"),
+        ("#: sip_ports = [5060]", "sip_ports = [true]", "sip_ports must be a list of int"),
+        ("#: segment_seconds = 5", "segment_seconds = 0", "segment_seconds must be between"),
+        ("#: segment_seconds = 5", "segment_seconds = true", "must be of type int"),
+        ("#: sip_tcp = false", "insecure = true", "unknown key insecure"),
+        ('ca = "ca.crt"', 'ca = "ca.crt"\nverify = false', "unknown key tls.verify"),
+        ('ca = "ca.crt"', "", "tls.ca is missing"),
+        ("[tls]", "[tls]\n[tls]", "tls"),
+        ('node = "node-1"', 'node = "node-1"\nnode = "node-2"', "overwrite"),
+    ],
+)
+def test_what_is_wrong_refuses_the_file(old: str, new: str, complaint: str):
+    """A single bad, missing, unknown or repeated key refuses everything, by name."""
+    assert old in example()
+
+    with pytest.raises(ConfigError, match=complaint):
+        parse_config(example().replace(old, new, 1), FOLDER)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):
+    """The complaint says which file."""
+    missing = tmp_path / "agent.toml"
+
+    with pytest.raises(ConfigError, match=re.escape(str(missing))):
+        load_config(missing)
