@@ -1,0 +1,134 @@
+"""Receipts: what a node states about a capture, signed with the node's key.
+
+1. A node's receipts form a chain: each names the one before by the digest of its envelope and has
+   the next number, so that one left out is seen.
+2. Each kind has details that it must have (``REQUIRED_DETAILS``); further ones may stand beside
+   them. Details are numbers and single lines, never subjects or content.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from guard.core import canonical
+from guard.core.fields import (
+    DIGEST,
+    NAME,
+    UUID,
+    Fields,
+    format_time,
+    require,
+    require_match,
+    require_text,
+)
+
+FIRST_PREVIOUS: Final = "0" * 64
+MAX_RECEIPT = 8192
+MAX_DETAILS = 32
+_LARGEST = 2**53 - 1
+_DETAIL = re.compile(r"[a-z][a-z0-9_]{0,31}")
+
+
+class ReceiptKind(StrEnum):
+    """What the node states."""
+
+    ARMED = "armed"
+    DISARMED = "disarmed"
+    SEALED = "sealed"
+    REFUSED = "refused"
+    NOTHING_CAPTURED = "nothing_captured"
+
+
+REQUIRED_DETAILS: Final[Mapping[ReceiptKind, Mapping[str, type]]] = MappingProxyType(
+    {
+        ReceiptKind.ARMED: {},
+        ReceiptKind.DISARMED: {"reason": str},
+        ReceiptKind.SEALED: {
+            "number": int,
+            "sha256": str,
+            "size": int,
+            "packets": int,
+            "bytes": int,
+            "drops": int,
+            "first": str,
+            "last": str,
+        },
+        ReceiptKind.REFUSED: {"reason": str},
+        ReceiptKind.NOTHING_CAPTURED: {},
+    }
+)
+"""``size`` is of the sealed file in bytes, ``bytes`` of the packets in it before sealing; ``first``
+and ``last`` are the times of its first and last packet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """One receipt. ``sequence`` counts from 1; ``previous`` is ``FIRST_PREVIOUS`` for the first."""
+
+    node: str
+    sequence: int
+    previous: str
+    kind: ReceiptKind
+    time: datetime
+    grant_id: str
+    details: Mapping[str, str | int]
+
+    def __post_init__(self) -> None:
+        require_match(self.node, NAME, "the receipt's node")
+        require(1 <= self.sequence <= _LARGEST, "the receipt's number is out of range")
+        require_match(self.previous, DIGEST, "the receipt's predecessor")
+        require(
+            (self.sequence == 1) == (self.previous == FIRST_PREVIOUS),
+            "only the first receipt has no predecessor",
+        )
+        require_match(self.grant_id, UUID, "the receipt's grant")
+        require(len(self.details) <= MAX_DETAILS, "the receipt has too many details")
+        for name, value in self.details.items():
+            _require_detail(name, value)
+        for name, kind in REQUIRED_DETAILS[self.kind].items():
+            require(type(self.details.get(name)) is kind, f"the receipt lacks its {name}")
+
+
+def _require_detail(name: str, value: object) -> None:
+    require_match(name, _DETAIL, "a detail's name")
+    if type(value) is int:
+        require(-_LARGEST <= value <= _LARGEST, "a detail is out of range")
+    else:
+        require_text(value, "a detail")
+
+
+def encode_receipt(receipt: Receipt) -> bytes:
+    """Write the payload of a receipt."""
+    return canonical.encode(
+        {
+            "details": dict(receipt.details),
+            "grant_id": receipt.grant_id,
+            "kind": receipt.kind.value,
+            "node": receipt.node,
+            "previous": receipt.previous,
+            "sequence": receipt.sequence,
+            "time": format_time(receipt.time),
+        }
+    )
+
+
+def parse_receipt(payload: bytes) -> Receipt:
+    """Read the payload of a receipt; its signature and place in the chain are not checked here."""
+    fields = Fields(canonical.decode(payload, limit=MAX_RECEIPT), "receipt")
+    receipt = Receipt(
+        node=fields.text("node"),
+        sequence=fields.integer("sequence", least=1, most=_LARGEST),
+        previous=fields.text("previous"),
+        kind=fields.choice("kind", ReceiptKind),
+        time=fields.time("time"),
+        grant_id=fields.text("grant_id"),
+        details=fields.child("details").rest(),
+    )
+    fields.finish()
+    return receipt
