@@ -1,0 +1,211 @@
+"""The log's signed tree heads and what witnesses add, C2SP tlog-checkpoint and tlog-cosignature.
+
+1. A checkpoint is a note of exactly three lines: origin, size, root. Extension lines, which the
+   specification advises against, are refused.
+2. The log's key name is the origin.
+3. Trust needs the log's signature and cosignatures of a quorum of witnesses, each counted once by
+   its public key, whatever names that key has, and never the log's own key.
+4. A cosignature counts when its time is at most `max_age` in the past and at most 60 seconds in the
+   future. A quorum that only old cosignatures make is named stale.
+5. A signature of the log or of a known witness that does not verify refuses the whole checkpoint.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import InitVar, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from guard.core.merkle import EMPTY_ROOT, HASH_BYTES, MAX_SIZE
+from guard.core.note import (
+    SIGNATURE_BYTES,
+    KeyType,
+    Note,
+    NoteSignature,
+    VerifierKey,
+    decode_base64,
+    encode_base64,
+    parse_note,
+    parse_vkey,
+    sign_note,
+    verifier_key,
+    verify_ed25519,
+    verify_note,
+)
+from guard.core.reasons import Reason, Refused
+
+FUTURE: Final = timedelta(seconds=60)
+_SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
+_LINES = 3
+_TIME_BYTES = 8
+_MAX_TIME = 2**63 - 1
+
+
+class _MadeHere:
+    """Only this module has the instance that makes a `TrustedCheckpoint`."""
+
+
+_TOKEN: Final = _MadeHere()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A tree head: whose log, how many leaves, which root."""
+
+    origin: str
+    size: int
+    root: bytes
+
+    def text(self) -> str:
+        """Return the note text."""
+        return f"{self.origin}\n{self.size}\n{encode_base64(self.root)}\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustedCheckpoint:
+    """A tree head that the log signed and a quorum cosigned; made only by `verify_checkpoint`."""
+
+    origin: str
+    size: int
+    root: bytes
+    cosigned_at: datetime
+    """The oldest time of the quorum's cosignatures, the newest ones being chosen."""
+    token: InitVar[_MadeHere]
+
+    def __post_init__(self, token: _MadeHere) -> None:
+        if token is not _TOKEN:
+            raise TypeError("only verify_checkpoint makes a TrustedCheckpoint")
+
+
+def parse_size(text: str) -> int:
+    """Read a tree size: decimal, no leading zeros. Raises Refused(DOCUMENT_MALFORMED)."""
+    if not _SIZE.fullmatch(text) or int(text) > MAX_SIZE:
+        raise _malformed("a tree size is not a decimal number")
+    return int(text)
+
+
+def parse_checkpoint_text(text: str) -> Checkpoint:
+    """Read a note text as a tree head. Raises Refused(DOCUMENT_MALFORMED)."""
+    lines = text.removesuffix("\n").split("\n")
+    if not text.endswith("\n") or len(lines) != _LINES or not lines[0]:
+        raise _malformed("a checkpoint is not origin, size and root")
+    size, root = parse_size(lines[1]), decode_base64(lines[2])
+    if len(root) != HASH_BYTES or (size == 0 and root != EMPTY_ROOT):
+        raise _malformed("a checkpoint's root is not a root of its size")
+    return Checkpoint(origin=lines[0], size=size, root=root)
+
+
+def parse_checkpoint(data: bytes) -> Checkpoint:
+    """Read a checkpoint without verifying it. Raises Refused(DOCUMENT_MALFORMED)."""
+    return parse_checkpoint_text(parse_note(data).text)
+
+
+def sign_checkpoint(checkpoint: Checkpoint, name: str, key: Ed25519PrivateKey) -> bytes:
+    """Sign a tree head as the log `name` and return the note."""
+    return sign_note(checkpoint.text(), name, key).encode()
+
+
+def cosign(note: Note, name: str, key: Ed25519PrivateKey, now: datetime) -> NoteSignature:
+    """Cosign a checkpoint's text as the witness `name`, at whole seconds (cosignature/v1)."""
+    named = verifier_key(name, KeyType.COSIGNATURE, key.public_key())
+    seconds = int(now.timestamp())
+    stamp = seconds.to_bytes(_TIME_BYTES)
+    signature = stamp + key.sign(_cosigned(seconds, note.text))
+    return NoteSignature(name=name, key_id=named.key_id, signature=signature)
+
+
+def verify_log_signature(note: Note, log: VerifierKey) -> Checkpoint:
+    """Return the tree head that this log signed. Raises Refused(CHECKPOINT_UNTRUSTED)."""
+    checkpoint = parse_checkpoint_text(note.text)
+    if log.type is not KeyType.NOTE or checkpoint.origin != log.name:
+        raise _untrusted("the checkpoint is of another log")
+    try:
+        verify_note(note, [log])
+    except Refused as error:
+        raise _untrusted("the checkpoint is not signed by the log") from error
+    return checkpoint
+
+
+def verify_cosignature(note: Note, line: NoteSignature, witness: VerifierKey) -> datetime:
+    """Return when this witness cosigned. Raises Refused(CHECKPOINT_UNTRUSTED)."""
+    if witness.type is not KeyType.COSIGNATURE or len(line.signature) != (
+        _TIME_BYTES + SIGNATURE_BYTES
+    ):
+        raise _untrusted("a cosignature is not of the type cosignature/v1")
+    seconds = int.from_bytes(line.signature[:_TIME_BYTES])
+    try:
+        verify_ed25519(witness, line.signature[_TIME_BYTES:], _cosigned(seconds, note.text))
+        return datetime.fromtimestamp(seconds, UTC)
+    except Refused as error:
+        raise _untrusted("a cosignature does not verify") from error
+    except (ValueError, OverflowError, OSError) as error:
+        raise _untrusted("a cosignature's time is out of range") from error
+
+
+def cosignature_times(
+    note: Note, log: VerifierKey, witnesses: Sequence[VerifierKey]
+) -> list[datetime]:
+    """Return each witness's newest cosignature time, newest first (rules 3 and 5).
+
+    Raises Refused(CHECKPOINT_UNTRUSTED).
+    """
+    newest: dict[bytes, datetime] = {}
+    for witness in witnesses:
+        for line in note.by(witness):
+            time = verify_cosignature(note, line, witness)
+            newest[witness.public] = max(time, newest.get(witness.public, time))
+    newest.pop(log.public, None)
+    return sorted(newest.values(), reverse=True)
+
+
+def verify_checkpoint(
+    data: bytes,
+    *,
+    log_vkey: str,
+    witness_vkeys: Sequence[str],
+    quorum: int,
+    now: datetime,
+    max_age: timedelta,
+) -> TrustedCheckpoint:
+    """Trust a checkpoint, or refuse it.
+
+    Raises Refused with CHECKPOINT_UNTRUSTED (not the log's, or a bad signature),
+    WITNESS_QUORUM_MISSING, CHECKPOINT_STALE or DOCUMENT_MALFORMED; ValueError for a quorum below 1.
+    """
+    if quorum < 1:
+        raise ValueError("a quorum is at least one")
+    note, log = parse_note(data), parse_vkey(log_vkey)
+    checkpoint = verify_log_signature(note, log)
+    times = cosignature_times(note, log, [parse_vkey(vkey) for vkey in witness_vkeys])
+    present = [time for time in times if time <= now + FUTURE]
+    if len(present) < quorum:
+        raise Refused(
+            Reason.WITNESS_QUORUM_MISSING,
+            f"{len(present)} of {quorum} witnesses cosigned the checkpoint",
+        )
+    oldest = present[quorum - 1]
+    if oldest < now - max_age:
+        raise Refused(Reason.CHECKPOINT_STALE, "the checkpoint is older than the policy allows")
+    return TrustedCheckpoint(
+        origin=checkpoint.origin,
+        size=checkpoint.size,
+        root=checkpoint.root,
+        cosigned_at=oldest,
+        token=_TOKEN,
+    )
+
+
+def _cosigned(seconds: int, text: str) -> bytes:
+    return f"cosignature/v1\ntime {seconds}\n{text}".encode()
+
+
+def _untrusted(detail: str) -> Refused:
+    return Refused(Reason.CHECKPOINT_UNTRUSTED, detail)
+
+
+def _malformed(detail: str) -> Refused:
+    return Refused(Reason.DOCUMENT_MALFORMED, detail)

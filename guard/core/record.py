@@ -1,0 +1,147 @@
+"""Records: what the log is about, and the leaves that stand for them.
+
+1. The leaf in the tree is canonical JSON of three members: `kind`, `time`, and `digest`, which is
+   SHA-256 over salt and body. It tells nothing of the body, however few bodies are likely.
+2. The salt is 32 random bytes, drawn for each record.
+3. An opening (kind, time, salt, body) lets anybody compute the leaf; nothing in it is believed for
+   any other reason.
+4. A body is canonical JSON of at most 64 KiB. It holds no subject, no key and no content.
+5. The body of `capture_granted` holds `grant_digest`, `grant_id`, `authority_id`, `node` and
+   `principal`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from guard.core import canonical
+from guard.core.fields import format_time, parse_time
+from guard.core.note import decode_base64, encode_base64
+from guard.core.reasons import Reason, Refused
+
+SALT_BYTES = 32
+MAX_BODY_BYTES = 64 * 1024
+_MAX_OPENING_BYTES = 2 * MAX_BODY_BYTES
+_OPENING = {"body", "kind", "salt", "time"}
+
+
+class RecordKind(StrEnum):
+    """What happened."""
+
+    AUTHORITY_REGISTERED = "authority_registered"
+    AUTHORITY_APPROVED = "authority_approved"
+    AUTHORITY_REVOKED = "authority_revoked"
+    AUTHORITY_EXPIRED = "authority_expired"
+    CAPTURE_GRANTED = "capture_granted"
+    CAPTURE_DENIED = "capture_denied"
+    CAPTURE_STOPPED = "capture_stopped"
+    CAPTURE_EXPIRED = "capture_expired"
+    CAPTURE_ARMED = "capture_armed"
+    CAPTURE_DISARMED = "capture_disarmed"
+    SEGMENT_SEALED = "segment_sealed"
+    CAPTURE_REFUSED = "capture_refused"
+    NOTHING_CAPTURED = "nothing_captured"
+    CAPTURE_FETCHED = "capture_fetched"
+    SEGMENT_DELETED = "segment_deleted"
+    REQUEST_DENIED = "request_denied"
+    INCIDENT = "incident"
+    TRUST_POLICY_CHANGED = "trust_policy_changed"
+
+
+_KINDS: Mapping[str, RecordKind] = {kind.value: kind for kind in RecordKind}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One record; `time` is aware UTC, `salt` is 32 bytes."""
+
+    kind: RecordKind
+    time: datetime
+    body: Mapping[str, Any] = field(repr=False)
+    salt: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.salt) != SALT_BYTES:
+            raise ValueError("a record's salt is 32 bytes")
+        if self.time.utcoffset() != UTC.utcoffset(None):
+            raise ValueError("a record's time is in UTC")
+
+
+class Entry(NamedTuple):
+    """A record in its stored parts: what the log keeps, and what the leaf is computed from."""
+
+    kind: str
+    time: str
+    salt: bytes
+    body: bytes
+
+    def leaf(self) -> bytes:
+        """Return the leaf's data (rule 1).
+
+        Kind and time are plain ASCII without anything to escape, so this spells out the JSON.
+        """
+        digest = sha256(self.salt + self.body).hexdigest()
+        return f'{{"digest":"{digest}","kind":"{self.kind}","time":"{self.time}"}}'.encode()
+
+    def record(self) -> Record:
+        """Return the record. Raises Refused(DOCUMENT_MALFORMED)."""
+        if self.kind not in _KINDS or len(self.salt) != SALT_BYTES:
+            raise _malformed("a record has an unknown kind or a salt of another length")
+        return Record(
+            kind=_KINDS[self.kind],
+            time=parse_time(self.time),
+            body=canonical.decode(self.body, limit=MAX_BODY_BYTES),
+            salt=self.salt,
+        )
+
+
+def encode_body(record: Record) -> bytes:
+    """Return the body as canonical JSON. Raises ValueError when it is too large."""
+    body = canonical.encode(dict(record.body))
+    if len(body) > MAX_BODY_BYTES:
+        raise ValueError("a record's body is too large")
+    return body
+
+
+def entry_of(record: Record) -> Entry:
+    """Return the stored parts. Raises ValueError when the body is too large."""
+    return Entry(record.kind.value, format_time(record.time), record.salt, encode_body(record))
+
+
+def leaf(record: Record) -> bytes:
+    """Return the leaf's data (rule 1)."""
+    return entry_of(record).leaf()
+
+
+def encode_opening(record: Record) -> bytes:
+    """Return the opening as canonical JSON."""
+    return canonical.encode(
+        {
+            "body": encode_base64(encode_body(record)),
+            "kind": str(record.kind),
+            "salt": encode_base64(record.salt),
+            "time": format_time(record.time),
+        }
+    )
+
+
+def parse_opening(data: bytes) -> Record:
+    """Read an opening. Raises Refused(DOCUMENT_MALFORMED)."""
+    opening = canonical.decode(data, limit=_MAX_OPENING_BYTES)
+    if opening.keys() != _OPENING or not all(isinstance(v, str) for v in opening.values()):
+        raise _malformed("an opening holds body, kind, salt and time")
+    return Entry(
+        kind=opening["kind"],
+        time=opening["time"],
+        salt=decode_base64(opening["salt"]),
+        body=decode_base64(opening["body"]),
+    ).record()
+
+
+def _malformed(detail: str) -> Refused:
+    return Refused(Reason.DOCUMENT_MALFORMED, detail)
