@@ -82,7 +82,8 @@ def telephone(text: str) -> str | None:
     context = _context(params)
     if context is not None:
         return context + number if _DIGITS.fullmatch(context) else None
-    return "+" + number.removeprefix("00")
+    digits = number.removeprefix("00")
+    return "+" + digits if digits else None
 
 
 def _context(params: str) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agents.core.matching import Matcher, telephone
@@ -159,6 +159,7 @@ def test_torture_does_not_hide_who_is_named(name: str, subject: str) -> None:
 
 
 @given(st.text("0123456789+-.() %;=:?", max_size=30))
+@example("00")
 def test_a_telephone_number_is_plus_and_digits_or_none(text: str) -> None:
     """Whatever is read as a number has the one spelling of numbers."""
     number = telephone(text)
