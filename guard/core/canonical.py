@@ -3,17 +3,22 @@
 1. A document is one JSON object in UTF-8, no longer than its limit.
 2. Decoding and encoding again must give the identical bytes, so that two readers cannot read
    two meanings out of one signature. Duplicate names, blanks and other spellings fail here.
-3. Numbers are integers within 53 bits: floats, NaN and infinities are refused.
+3. Numbers are integers within 53 bits: floats, NaN and infinities are refused. Names are ASCII.
+
+Within rule 3, RFC 8785 is what the standard library writes with sorted names and no blanks. Reading
+compares with that, which is several times as fast; a test holds the two encoders together.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import rfc8785
 
 from guard.core.reasons import Reason, Refused
+
+_LARGEST: Final = 2**53 - 1
 
 
 def encode(value: dict[str, Any]) -> bytes:
@@ -26,23 +31,17 @@ def encode(value: dict[str, Any]) -> bytes:
 
 def decode(data: bytes, *, limit: int) -> dict[str, Any]:
     """Decode a canonical object of at most ``limit`` bytes; else refuse (DOCUMENT_MALFORMED)."""
-    # Rule 1.
     if len(data) > limit:
         raise _malformed(f"larger than {limit} bytes")
     try:
-        value = json.loads(
-            data.decode("utf-8"),
-            parse_float=_no_number,
-            parse_constant=_no_number,
-            object_pairs_hook=_object,
-        )
+        value = _DECODER.decode(data.decode("utf-8"))
+        canonical = _ENCODER.encode(value).encode("utf-8")
     except (ValueError, RecursionError) as error:
         raise _malformed("not the JSON we read") from error
+    if canonical != data:
+        raise _malformed("not in canonical form")
     if not isinstance(value, dict):
         raise _malformed("not an object")
-    # Rule 2, and 3 for integers beyond 53 bits, which RFC 8785 cannot encode.
-    if encode(value) != data:
-        raise _malformed("not in canonical form")
     return value
 
 
@@ -50,11 +49,32 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
         raise ValueError("a name occurs twice")
+    # Beyond ASCII the order of names differs between RFC 8785 (UTF-16) and Python (code points).
+    if not all(map(str.isascii, made)):
+        raise ValueError("a name is not ASCII")
     return made
+
+
+def _integer(text: str) -> int:
+    number = int(text)
+    if not -_LARGEST <= number <= _LARGEST:
+        raise ValueError("a number is beyond 53 bits")
+    return number
 
 
 def _no_number(_text: str) -> NoReturn:
     raise ValueError("not an integer")
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_object,
+    parse_int=_integer,
+    parse_float=_no_number,
+    parse_constant=_no_number,
+)
+_ENCODER: Final = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False, sort_keys=True, separators=(",", ":")
+)
 
 
 def _malformed(what: str) -> Refused:

@@ -23,12 +23,17 @@ from securesystemslib.signer import CryptoSigner, Signer
 from guard.core import envelope as dsse
 from guard.core.approval import require_approved
 from guard.core.authority import Authority, encode_authority
+from guard.core.checkpoint import Checkpoint, cosign, sign_checkpoint
 from guard.core.decision import Permit
 from guard.core.envelope import Kind
 from guard.core.evidence import Evidence
-from guard.core.grant import Grant, encode_grant, make_grant
+from guard.core.grant import Grant, encode_grant, make_grant, parse_grant
 from guard.core.instruments import DEFAULTS, WARRANTS, Instrument, requester
 from guard.core.level import Level
+from guard.core.merkle import Tree, leaf_hash
+from guard.core.note import parse_note, with_signatures
+from guard.core.proof import LogProof, encode_proof
+from guard.core.record import Record, RecordKind, encode_opening, leaf
 from guard.core.subjects import Subject, SubjectKind, commitment, encode_subjects, parse_subject
 from guard.core.trust import (
     GuardIdentity,
@@ -126,6 +131,9 @@ class Deployment:
         self.guard = new_keys("guard-1")
         self.log_key = Ed25519PrivateKey.generate()
         self.witness_key = Ed25519PrivateKey.generate()
+        self.tree = Tree()
+        for number in range(1000):
+            self.tree.append(leaf_hash(b"%d" % number))
         self.pinned = PinnedRoots(threshold=2, keys=tuple(each.public_key for each in self.roots))
         self.policy = self._first_policy()
         self.policy_envelope = self.sign_policy(self.policy)
@@ -269,6 +277,59 @@ class Deployment:
         """Sign a grant as the guard, or with another key."""
         return sign(encode_grant(grant), Kind.GRANT, [signer or self.guard.signer])
 
+    def record(self, grant_envelope: bytes, **changes: Any) -> Record:
+        """Make the log's record of a grant, then change its body."""
+        grant = parse_grant(dsse.parse(grant_envelope, Kind.GRANT).payload)
+        body = {
+            "authority_id": grant.authority_id,
+            "grant_digest": dsse.digest(grant_envelope),
+            "grant_id": grant.id,
+            "node": grant.node,
+            "principal": "operator-1",
+        }
+        return Record(
+            kind=RecordKind.CAPTURE_GRANTED,
+            time=self.now,
+            body=body | changes,
+            salt=os.urandom(32),
+        )
+
+    def append(self, record: Record) -> int:
+        """Put a record into the log's tree and return its index."""
+        return self.tree.append(leaf_hash(leaf(record)))
+
+    def checkpoint(
+        self, *, at: datetime | None = None, witnesses: Sequence[Ed25519PrivateKey] | None = None
+    ) -> bytes:
+        """Sign the tree as it is, cosigned by the witness (or by others) at a time."""
+        size = self.tree.size
+        head = Checkpoint(origin=LOG_NAME, size=size, root=self.tree.root(size))
+        note = parse_note(sign_checkpoint(head, LOG_NAME, self.log_key))
+        keys = (self.witness_key,) if witnesses is None else witnesses
+        lines = [cosign(note, WITNESS_NAME, key, at or self.now) for key in keys]
+        return with_signatures(note, lines).encode()
+
+    def prove(self, index: int, record: Record, checkpoint: bytes | None = None) -> bytes:
+        """Prove that the record is at the index, under a checkpoint of the tree as it is."""
+        return encode_proof(
+            LogProof(
+                index=index,
+                hashes=tuple(self.tree.inclusion(index, self.tree.size)),
+                checkpoint=checkpoint or self.checkpoint(),
+                extra=encode_opening(record),
+            )
+        )
+
+    def evidence(self, authority: bytes, grant: Grant | bytes | None = None) -> Evidence:
+        """Grant an approved authority, log the grant among other records, and prove it."""
+        if not isinstance(grant, bytes):
+            grant = self.sign_grant(grant or self.grant(authority))
+        record = self.record(grant)
+        index = self.append(record)
+        for _ in range(3):
+            self.tree.append(leaf_hash(os.urandom(32)))
+        return Evidence(authority=authority, grant=grant, proof=self.prove(index, record))
+
 
 def sign(payload: bytes, kind: Kind, signers: Sequence[Signer]) -> bytes:
     """Put a payload into an envelope with these signatures."""
@@ -294,6 +355,3 @@ def _texts(instrument: Instrument) -> dict[str, str]:
         "presenting_agency": "Federal Bureau",
         "order_sha256": hashlib.sha256(b"the scanned order").hexdigest(),
     }
-
-
-__all__ = ["Deployment", "Evidence", "Keys", "countersign", "new_id", "new_keys", "seal", "sign"]
