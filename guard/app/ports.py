@@ -29,6 +29,10 @@ class LedgerUnavailable(Exception):  # noqa: N818  # a state of the ledger, told
     """Nothing was decided: the ledger cannot write, is full, is stopped or is overloaded."""
 
 
+class LedgerInDoubt(LedgerUnavailable):
+    """The disk failed so that nobody knows what is on it; a new start has to look."""
+
+
 class LedgerUnusable(Exception):  # noqa: N818  # a state of the ledger, told at the start
     """The ledger does not start: another guard holds it, or what it signed is not what it holds."""
 
@@ -137,7 +141,10 @@ class Transaction(Reads, Protocol):
         """Store a cosigned checkpoint unless one of a larger size is stored."""
 
     def commit(self) -> None:
-        """Make it durable. Raises LedgerUnavailable, and then nothing of it is."""
+        """Make it durable.
+
+        Raises LedgerInDoubt, or LedgerUnavailable when certainly nothing of it is.
+        """
 
     def rollback(self) -> None:
         """Forget it; does nothing after `commit`."""
