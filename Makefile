@@ -39,6 +39,16 @@ imports: venv
 buf: venv
 	@cd proto && $(abspath $(BIN))/buf lint && $(abspath $(BIN))/buf format --diff --exit-code
 
+bpf: ## compile the eBPF programs (clang 14); the objects are committed
+	@sh agents/kernel/src/build.sh agents/kernel
+
+bpf-check: ## the committed eBPF objects are what their source compiles to
+	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && sh agents/kernel/src/build.sh "$$scratch" && \
+	for each in media signalling; do \
+		cmp "$$scratch/$$each.bpf.o" "agents/kernel/$$each.bpf.o" || \
+		{ echo "agents/kernel/$$each.bpf.o does not come from its source: run make bpf" >&2; exit 1; }; \
+	done
+
 demo: ## sets everything up and shows the main job on a real call (files in .demo/)
 	@$(MAKE) --no-print-directory deps venv
 	@PYTHONPATH=. $(BIN)/python -m tests.lab.demo .demo
