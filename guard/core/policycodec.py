@@ -83,7 +83,7 @@ def parse_policy(payload: bytes) -> TrustPolicy:
         roots=take_roots(fields.child("roots")),
         principals=tuple(
             _take_principal(each)
-            for each in fields.objects("principals", least=1, most=_MOST_PEOPLE)
+            for each in fields.objects("principals", least=0, most=_MOST_PEOPLE)
         ),
         nodes=tuple(
             _take_node(each) for each in fields.objects("nodes", least=0, most=_MOST_MACHINES)
