@@ -1,0 +1,125 @@
+"""The way to the guard: mutual TLS 1.3 and one place where statuses become exits.
+
+1. The channel trusts the profile's CA alone and demands the name ``guard``, whatever the address.
+   No proxy of the environment is used and no way without TLS exists.
+2. A status says what the guard meant: PERMISSION_DENIED and UNAUTHENTICATED are denials, with the
+   reason of the `Denial` in the details; UNAVAILABLE and DEADLINE_EXCEEDED mean that nobody
+   answered; the rest is trouble in the guard's own words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+import grpc
+from grpc_status import rpc_status
+
+from guard.api.v1.audit_service_pb2_grpc import AuditServiceStub
+from guard.api.v1.authority_service_pb2_grpc import AuthorityServiceStub
+from guard.api.v1.capture_service_pb2_grpc import CaptureServiceStub
+from guard.api.v1.reason_pb2 import Denial
+from guard.api.v1.reason_pb2 import Reason as WireReason
+from guard.api.v1.trust_service_pb2_grpc import TrustServiceStub
+from guard.cli.certificates import GUARD_NAME
+from guard.cli.exits import DeniedError, Failure, TroubleError, UnreachableError
+from guard.cli.output import plain
+from guard.cli.profile import Profile
+from guard.core.reasons import Reason
+
+__all__ = ["Connection"]
+
+Answer = TypeVar("Answer")
+
+_PATIENCE = 30.0  # seconds; a decision takes milliseconds, a guard under load some more
+_OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.ssl_target_name_override", GUARD_NAME),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.max_receive_message_length", 64 << 20),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+]
+_HINTS = (
+    ("expired", "a certificate has expired: renew it"),
+    ("certificate", "the certificates do not fit: check tls_cert, tls_key and ca_cert"),
+    ("ssl", "the TLS handshake failed: check tls_cert, tls_key and ca_cert"),
+    ("socket closed", "it closed the connection: is tls_cert issued by its CA and still valid?"),
+    ("refused", "nothing listens there: is the guard running?"),
+    ("deadline", "no answer in time: is the guard overloaded or the network cut?"),
+)
+
+
+class Connection:
+    """The guard's services as one person may call them."""
+
+    def __init__(self, profile: Profile) -> None:
+        credentials = grpc.ssl_channel_credentials(
+            root_certificates=profile.public(profile.ca_cert),
+            private_key=profile.private_tls_key(),
+            certificate_chain=profile.public(profile.tls_cert),
+        )
+        self.address = profile.guard
+        self._channel = grpc.secure_channel(profile.guard, credentials, options=_OPTIONS)
+        self.authorities = AuthorityServiceStub(self._channel)
+        self.captures = CaptureServiceStub(self._channel)
+        self.audit = AuditServiceStub(self._channel)
+        self.trust = TrustServiceStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._channel.close()
+
+    def call(self, method: Callable[..., Answer], request: object) -> Answer:
+        """Ask once; raises a `Failure`."""
+        with self._failures():
+            return method(request, timeout=_PATIENCE)
+
+    def stream(self, method: Callable[..., Iterable[Answer]], request: object) -> Iterator[Answer]:
+        """Yield what the guard streams; raises a `Failure`, also in the middle."""
+        with self._failures():
+            yield from method(request)
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: grpc.RpcError) -> Failure:
+        code = error.code()
+        words = plain(error.details() or code.name.lower())
+        if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
+            return UnreachableError(f"cannot reach the guard at {self.address}: {_hint(words)}")
+        if code is grpc.StatusCode.PERMISSION_DENIED:
+            return _denial(error, words)
+        if code is grpc.StatusCode.UNAUTHENTICATED:
+            return DeniedError(Reason.CALLER_ROLE_WRONG.value, words)
+        return TroubleError(f"the guard answered {code.name}: {words}")
+
+
+def _denial(error: grpc.RpcError, words: str) -> DeniedError:
+    try:
+        status = rpc_status.from_call(cast("grpc.Call", error))  # every error of a call is one
+    except ValueError:  # the details contradict the status
+        status = None
+    for detail in status.details if status is not None else ():
+        denial = Denial()
+        if detail.Unpack(denial) and denial.reason:
+            reason = WireReason.Name(denial.reason).removeprefix("REASON_").lower()
+            return DeniedError(reason, plain(denial.sentence) or words)
+    return DeniedError("unspecified", words)
+
+
+def _hint(words: str) -> str:
+    known = words.casefold()
+    return next((hint for sign, hint in _HINTS if sign in known), words)

@@ -1,0 +1,107 @@
+"""``callguard``: the command, its groups, and the one place where it ends.
+
+Every failure leaves through `main`: one line on standard error and the status of `guard.cli.exits`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+# The C core of gRPC would write its own lines to standard error, beside the one that is promised.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+from guard.cli.authority_commands import authority
+from guard.cli.capture_commands import capture
+from guard.cli.exits import DeniedError, Failure
+from guard.cli.invocation import Group, Invocation
+from guard.cli.log_commands import log
+from guard.cli.output import Output, plain
+from guard.cli.registering_commands import ticket, warrant
+from guard.cli.setup_commands import init
+from guard.cli.status_commands import node, status
+from guard.cli.trust_commands import trust
+from guard.core.reasons import Refused
+
+__all__ = ["callguard", "main"]
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="callguard", prog_name="callguard")
+def callguard() -> None:
+    """Guard the content of calls: no capture without a signed, logged, unexpired authority.
+
+    Exit status: 0 done, 2 wrong usage, 3 denied (with "denied: REASON: sentence"), 4 the guard
+    cannot be reached, 1 anything else.
+    """
+
+
+for _command in (
+    init,
+    warrant,
+    ticket,
+    authority,
+    capture,
+    log,
+    trust,
+    node,
+    status,
+):
+    callguard.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and end the process."""
+    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command and return its exit status."""
+    invocation = Invocation()
+    try:
+        result = callguard.main(
+            arguments, prog_name="callguard", standalone_mode=False, obj=invocation
+        )
+    except Exception as error:  # noqa: BLE001 - the last stop: one line and never a traceback
+        return _end(invocation, error)
+    except KeyboardInterrupt:
+        _say("stopped")
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def _end(invocation: Invocation, error: Exception) -> int:
+    match error:
+        case Failure():
+            return _fail(invocation, error)
+        case Refused():
+            return _fail(invocation, DeniedError(error.reason.value, error.detail))
+        case click.Abort():
+            _say("stopped; nothing was done")
+            return 1
+        case click.ClickException():
+            error.show()
+            return error.exit_code
+        case BrokenPipeError():
+            # Nobody reads standard output any more; Python must not try to flush it at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+    _say(
+        f"error: unexpected {type(error).__name__}; this is a fault of callguard, please report it"
+    )
+    return 1
+
+
+def _fail(invocation: Invocation, failure: Failure) -> int:
+    if invocation.json_only:
+        reason = failure.reason if isinstance(failure, DeniedError) else None
+        Output.line({"error": str(failure), "reason": reason, "status": failure.status})
+    _say(failure.line)
+    return failure.status
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(plain(line) + "\n")

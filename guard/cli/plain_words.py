@@ -1,0 +1,123 @@
+"""What an authority says, in plain words, for the person who is about to sign it or reads it.
+
+1. Everything that is signed is shown; nothing that is shown comes from anywhere but the signed
+   text, the trust policy and the subjects that this person unsealed.
+2. What a signature sets off is said before it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from guard.cli.durations import spoken, stamp
+from guard.cli.output import plain
+from guard.core.approval import Inspection
+from guard.core.authority import Authority
+from guard.core.instruments import EMERGENCY_UNSIGNED, Instrument
+from guard.core.level import Level
+from guard.core.subjects import Subject, SubjectKind
+from guard.core.trust import Principal, TrustPolicy
+
+__all__ = ["consequence", "grid", "lines_of"]
+
+_LEVELS = {
+    Level.SIGNALLING: "signalling: who calls whom and when; no voice, no message text",
+    Level.MEDIA_HEADERS: "media headers: signalling and packet headers; no voice, no message text",
+    Level.CONTENT: "CONTENT: signalling and everything said",
+}
+_KINDS = {
+    SubjectKind.SIP_URI: "SIP",
+    SubjectKind.TELEPHONE: "telephone",
+    SubjectKind.CALL_ID: "the call with Call-ID",
+    SubjectKind.PEER_ADDRESS: "everybody at the address",
+}
+
+
+def lines_of(
+    inspection: Inspection, policy: TrustPolicy, subjects: Sequence[Subject] | None
+) -> Iterator[tuple[str, str]]:
+    """Yield what the authority says, as label and words; ``subjects`` None: they stay sealed."""
+    authority = inspection.authority
+    window = authority.window
+    yield "What", f"{authority.instrument.replace('_', ' ')} {authority.reference}"
+    yield "How much", _LEVELS[authority.level]
+    if subjects is None:
+        yield "Whose calls", "sealed; only the nodes and those who approve can read it"
+    for subject in subjects or ():
+        yield "Whose calls", f"{_KINDS[subject.kind]} {subject.value}"
+    yield "Where", ", ".join(authority.nodes)
+    yield "From", stamp(window.not_before)
+    yield "Until", f"{stamp(window.not_after)}, {spoken(window.length)} later at the latest"
+    yield from _limits(authority)
+    for recipient in authority.recipients:
+        yield "Opened by", _holder(recipient, policy)
+    yield from _basis(authority)
+    yield "Registered", f"by {inspection.registrant.name}"
+    yield "Approved", f"by {', '.join(each.name for each in inspection.approvers) or 'nobody yet'}"
+    if inspection.missing:
+        yield "Missing", inspection.missing
+
+
+def _limits(authority: Authority) -> Iterator[tuple[str, str]]:
+    if authority.max_calls is not None:
+        yield "At most", f"{authority.max_calls} calls"
+    if authority.max_bytes is not None:
+        yield "At most", f"{authority.max_bytes} bytes"
+
+
+def _basis(authority: Authority) -> Iterator[tuple[str, str]]:
+    for label, words in (
+        ("Legal basis", authority.legal_basis),
+        ("Issued by", authority.issuing_authority),
+        ("Signed by", authority.issuing_signer),
+        ("Presented by", authority.presenting_officer),
+        ("Agency", authority.presenting_agency),
+        ("Order", f"SHA-256 {authority.order_sha256}" if authority.order_sha256 else None),
+        ("Reason", authority.reason),
+    ):
+        if words is not None:
+            yield label, words
+
+
+def _holder(recipient: str, policy: TrustPolicy) -> str:
+    for person in policy.principals:
+        if person.recipient == recipient:
+            return f"{person.name} ({recipient})"
+    return f"{recipient} (nobody in the trust policy)"
+
+
+def consequence(inspection: Inspection, policy: TrustPolicy, approver: Principal) -> str:
+    """Say what happens when ``approver`` signs (rule 2)."""
+    authority = inspection.authority
+    wanted = policy.rule(authority.instrument).approvals - len(inspection.approvers) - 1
+    if wanted > 0:
+        return f"When {approver.name} signs, {wanted} more must sign before anything can start."
+    if authority.instrument is Instrument.EMERGENCY:
+        return (
+            f"It is in force already, for {spoken(EMERGENCY_UNSIGNED)} at most. When "
+            f"{approver.name} signs it runs to its end, and what was captured can be fetched."
+        )
+    if authority.is_warrant:
+        return (
+            f"When {approver.name} signs it is in force: the capture starts by itself at "
+            f"{stamp(authority.window.not_before)} on {', '.join(authority.nodes)}."
+        )
+    return (
+        f"When {approver.name} signs it is in force: {inspection.registrant.name} may start and "
+        f"stop captures until {stamp(authority.window.not_after)}."
+    )
+
+
+def grid(lines: Sequence[tuple[str, str]]) -> Table:
+    """Lay labels and words out in two columns; a label is not repeated."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    before = ""
+    for label, words in lines:
+        table.add_row("" if label == before else label, Text(plain(words)))
+        before = label
+    return table

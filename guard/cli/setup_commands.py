@@ -1,0 +1,92 @@
+"""``callguard init``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from guard.cli.deployment import ADDRESS, ORIGIN, WITNESS, Site, create, split_address
+from guard.cli.exits import UsageTroubleError
+from guard.cli.invocation import Command, Invocation, passes
+from guard.cli.roster import DEMO, NOBODY, read_roster
+
+__all__ = ["init"]
+
+
+@click.command(cls=Command)
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--demo", is_flag=True, help="Make the accounts, one node and a test list too.")
+@click.option(
+    "--roster",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Make the people and nodes of this TOML file (config/roster.example.toml).",
+)
+@click.option(
+    "--address",
+    "addresses",
+    multiple=True,
+    metavar="HOST:PORT",
+    help="Where the guard is dialled; the first is where it listens.  [default: 127.0.0.1:7443]",
+)
+@click.option("--witness-address", default=WITNESS, metavar="HOST:PORT", show_default=True)
+@click.option("--origin", default=ORIGIN, metavar="NAME", show_default=True, help="The log.")
+@passes
+def init(
+    invocation: Invocation,
+    folder: Path,
+    *,
+    demo: bool,
+    roster: Path | None,
+    addresses: tuple[str, ...],
+    witness_address: str,
+    origin: str,
+) -> None:
+    """Make a new deployment in DIR: roots, trust policy, identities and configuration."""
+    if demo and roster is not None:
+        raise UsageTroubleError("give --demo or --roster, not both")
+    site = Site(addresses=addresses or (ADDRESS,), witness=witness_address, origin=origin)
+    for address in (*site.addresses, site.witness):
+        split_address(address)
+    chosen = DEMO if demo else read_roster(roster) if roster else NOBODY
+    create(folder, chosen, site, now=invocation.now())
+    people = sorted(person.name for person in chosen.people)
+    nodes = sorted(node.name for node in chosen.nodes)
+    invocation.output.done(
+        {"folder": str(folder), "people": people, "nodes": nodes, "guard": site.addresses[0]},
+        _next_steps(folder, people, nodes),
+    )
+
+
+def _next_steps(folder: Path, people: list[str], nodes: list[str]) -> str:
+    witness = folder / "witness/witness-1/witness.toml"
+    lines = [
+        f"A deployment is in {folder}.",
+        "",
+        "Start it:",
+        f"  callguard witness serve --config {witness}",
+        f"  callguard serve --config {folder / 'guard/guard.toml'}",
+        *(
+            f"  callguard-agent run --config {folder / 'nodes' / node / 'agent.toml'}"
+            for node in nodes
+        ),
+    ]
+    if people:
+        lines += [
+            "",
+            f"People ({', '.join(people)}):",
+            f"  callguard --profile {folder / 'people' / people[0]} status",
+        ]
+    else:
+        lines += [
+            "",
+            "Nobody is named yet. Write a roster (config/roster.example.toml), then:",
+            f"  callguard trust propose roster.toml --deployment {folder}",
+        ]
+    lines += [
+        "",
+        f"Afterwards take the keys in {folder / 'roots'} offline, to three people; two of them",
+        "sign each new trust policy. Take the witness to somebody else's machine.",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,98 @@
+"""``callguard status`` and ``callguard node list``: who am I, who is there, is all well."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+
+import click
+from cryptography import x509
+
+from guard.api.v1.capture_service_pb2 import ListCapturesRequest
+from guard.cli.connection import Connection
+from guard.cli.durations import spoken, stamp
+from guard.cli.exits import TroubleError
+from guard.cli.invocation import Command, Group, Invocation, passes
+from guard.cli.log_verification import checked_checkpoint, remember
+from guard.cli.output import table
+from guard.cli.plain_words import grid
+from guard.cli.profile import Profile
+from guard.cli.translate import capture_state
+from guard.core.fields import format_time
+from guard.core.signingkey import public_part
+
+__all__ = ["node", "status"]
+
+_LIVE = {"granted", "armed", "stopping"}
+
+
+@click.command(cls=Command)
+@passes
+def status(invocation: Invocation) -> None:
+    """Say who you are, and whether guard, trust policy and log are well."""
+    profile = invocation.profile
+    key = profile.signer().public_key
+    recipient = str(profile.identity().to_public())
+    with invocation.connected() as connection:
+        policy = invocation.policy(connection).policy
+        seen = checked_checkpoint(connection, profile, policy, now=invocation.now)
+        remember(profile, seen)
+        live = sum(_live_by_node(connection).values())
+    found = policy.principal_by_keyid(key.keyid)
+    roles = sorted(found.roles) if found else []
+    until, now = _certificate_end(profile), invocation.now()
+    machine = {
+        "name": profile.name,
+        "roles": roles,
+        "signing_key": public_part(key),
+        "recipient": recipient,
+        "guard": profile.guard,
+        "trust_version": policy.version,
+        "trust_expires_at": format_time(policy.expires_at),
+        "certificate_expires_at": format_time(until),
+        "log_size": seen.trusted.size,
+        "live_captures": live,
+    }
+    lines = [
+        ("You", f"{profile.name} ({', '.join(roles) or 'not in the trust policy'})"),
+        ("Signing key", public_part(key)),
+        ("Recipient", recipient),
+        ("Certificate", f"until {stamp(until)}, {spoken(until - now)} left"),
+        ("Guard", f"{profile.guard}, answers"),
+        ("Trust policy", f"version {policy.version}, until {stamp(policy.expires_at)}"),
+        ("Log", f"{seen.trusted.size} records, cosigned {stamp(seen.trusted.cosigned_at)}"),
+        ("Captures", f"{live} live"),
+    ]
+    invocation.output.done(machine, grid(lines))
+
+
+def _certificate_end(profile: Profile) -> datetime:
+    try:
+        loaded = x509.load_pem_x509_certificate(profile.public(profile.tls_cert))
+    except ValueError as error:
+        raise TroubleError(f"{profile.tls_cert} is not a certificate") from error
+    return loaded.not_valid_after_utc
+
+
+def _live_by_node(connection: Connection) -> Counter[str]:
+    answer = connection.call(connection.captures.ListCaptures, ListCapturesRequest())
+    return Counter(shown.node for shown in answer.captures if capture_state(shown) in _LIVE)
+
+
+@click.group(cls=Group)
+def node() -> None:
+    """See the nodes."""
+
+
+@node.command("list")
+@passes
+def list_(invocation: Invocation) -> None:
+    """List the nodes of the trust policy and how many captures are live on each."""
+    with invocation.connected() as connection:
+        policy = invocation.policy(connection).policy
+        live = _live_by_node(connection)
+    rows = [(each.name, each.spiffe_id, live[each.name]) for each in policy.nodes]
+    invocation.output.done(
+        {"nodes": [dict(zip(("name", "spiffe_id", "live"), row, strict=True)) for row in rows]},
+        table(("name", "identity", "live captures"), ((a, b, str(c)) for a, b, c in rows)),
+    )
