@@ -40,7 +40,7 @@ class Wire:
             for each in ("lo", self.near, self.far):
                 quiet = f"echo 1 >/proc/sys/net/ipv6/conf/{each}/disable_ipv6"
                 _ip("netns", "exec", self.name, "sh", "-c", quiet)
-                _ip("-n", self.name, "link", "set", each, "up", "arp", "off")
+                _ip("-n", self.name, "link", "set", each, "up", "arp", "off", "mtu", "65000")
             _enter(os.open(f"/run/netns/{self.name}", os.O_RDONLY))
         except BaseException:
             self.__exit__(None, None, None)
@@ -132,3 +132,29 @@ def rtp(payload=b"V" * 160, *, csrcs=0, extension=None, kind=0):
 def media(payload=None, **ports):
     """One RTP packet of 20 ms of G.711 over IPv4, whose voice is the letter V."""
     return ethernet(ipv4(udp(rtp() if payload is None else payload, **ports)))
+
+
+def sip(text, *, to=5060, source=5060, **addresses):
+    """One SIP message over UDP and IPv4."""
+    data = text if isinstance(text, bytes) else text.encode()
+    return ethernet(ipv4(udp(data, to=to, source=source), **addresses))
+
+
+def invite(caller="alice@example.com", callee="bob@example.net", call_id="a84b4c76e66710@pc33"):
+    """Write an ordinary INVITE with SDP."""
+    return (
+        f"INVITE sip:{callee} SIP/2.0\r\n"
+        "Via: SIP/2.0/UDP 198.51.100.1:5060;branch=z9hG4bK776asdhds\r\n"
+        "Max-Forwards: 70\r\n"
+        f"To: Bob <sip:{callee}>\r\n"
+        f"From: Alice <sip:{caller}>;tag=1928301774\r\n"
+        f"Call-ID: {call_id}\r\n"
+        "CSeq: 314159 INVITE\r\n"
+        f"Contact: <sip:{caller.split('@')[0]}@198.51.100.1:5060;transport=udp>\r\n"
+        "Content-Type: application/sdp\r\n"
+        "Content-Length: 142\r\n"
+        "\r\n"
+        "v=0\r\no=- 2890844526 2890844526 IN IP4 198.51.100.1\r\ns=-\r\n"
+        "c=IN IP4 198.51.100.1\r\nt=0 0\r\nm=audio 49172 RTP/AVP 0 101\r\n"
+        "a=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\n"
+    )
