@@ -1,0 +1,1 @@
+"""The witness: cosigns the checkpoints of logs after checking that each continues the last."""

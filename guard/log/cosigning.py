@@ -1,0 +1,210 @@
+"""Collecting cosignatures: every new checkpoint is shown to all witnesses of the trust policy.
+
+1. In a round all witnesses are asked for the same checkpoint, side by side: were each asked for the
+   newest it could get, no two would ever sign the same one.
+2. The round ends when the quorum is there. The checkpoint is verified as an agent would verify it,
+   stored, and then announced.
+3. A round begins when there is a newer checkpoint, and when the newest cosigned one is older than
+   half of the policy's `checkpoint_max_age`; so an idle log's evidence stays fresh.
+4. A slow or silent witness holds up nobody but itself, and is asked again when it has answered or
+   its time is over.
+5. A failed round is tried again, after 0.2 seconds at first and 5 seconds at most. Nothing is ever
+   taken as cosigned instead: without a quorum no new grant can be armed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from guard.app.ports import Clock, LedgerUnavailable
+from guard.core.checkpoint import TrustedCheckpoint, parse_checkpoint, verify_checkpoint
+from guard.core.note import NoteSignature, VerifierKey, parse_note, parse_vkey, with_signatures
+from guard.core.reasons import Refused
+from guard.core.trust import TrustPolicy
+from guard.log.sequencer import Sequencer
+from guard.log.witnessclient import Prove, WitnessClient, WitnessFailed
+
+_LOG = structlog.get_logger("callguard.cosigning")
+_ROUND: Final = 3.0
+_FIRST_PAUSE: Final = 0.2
+_LONGEST_PAUSE: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WitnessEndpoint:
+    """Where the witness with this key name listens."""
+
+    name: str
+    url: str
+
+
+class _Asked:
+    """One witness: its client, whether it is being asked, and what is wrong with it."""
+
+    def __init__(self, endpoint: WitnessEndpoint) -> None:
+        self.client = WitnessClient(endpoint.name, endpoint.url, timeout=_ROUND)
+        self.busy = False
+        self.problem = ""
+
+    def ask(self, checkpoint: bytes, key: VerifierKey, prove: Prove) -> NoteSignature | None:
+        """Return the cosignature, or None after saying why there is none."""
+        try:
+            line = self.client.cosign(checkpoint, key, prove)
+        except WitnessFailed as error:
+            self._report(str(error))
+            return None
+        self._report("")
+        return line
+
+    def free(self) -> None:
+        """Note that the witness has answered."""
+        self.busy = False
+
+    def _report(self, problem: str) -> None:
+        # A change for the worse or the better is logged once.
+        if problem and problem != self.problem:
+            _LOG.warning("witness_failed", witness=self.client.name, why=problem)
+        elif self.problem and not problem:
+            _LOG.info("witness_recovered", witness=self.client.name)
+        self.problem = problem
+
+
+class Cosigner:
+    """Keeps a freshly cosigned checkpoint in the ledger.
+
+    `policy()` is the trust policy in force; `announce` is called on the event loop with every newer
+    cosigned checkpoint, after it was stored.
+    """
+
+    def __init__(
+        self,
+        ledger: Sequencer,
+        endpoints: Sequence[WitnessEndpoint],
+        *,
+        policy: Callable[[], TrustPolicy],
+        clock: Clock,
+        announce: Callable[[bytes], None],
+    ) -> None:
+        self._ledger = ledger
+        self._witnesses = [_Asked(endpoint) for endpoint in endpoints]
+        self._policy = policy
+        self._clock = clock
+        self._announce = announce
+        self._wake = asyncio.Event()
+        self._newest: TrustedCheckpoint | None = None
+        self._pool = ThreadPoolExecutor(max(1, len(endpoints)), thread_name_prefix="witness")
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Return what is wrong with which witness."""
+        return {asked.client.name: asked.problem for asked in self._witnesses if asked.problem}
+
+    async def run(self) -> None:
+        """Collect cosignatures until cancelled."""
+        loop = asyncio.get_running_loop()
+        self._ledger.listen(lambda: _wake_up(loop, self._wake))
+        pause = _FIRST_PAUSE
+        try:
+            while True:
+                self._wake.clear()
+                if await self.round():
+                    pause = _FIRST_PAUSE
+                    await self._until_needed()
+                else:
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, _LONGEST_PAUSE)
+        finally:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def round(self) -> bool:
+        """Ask once if there is a need; return whether the newest checkpoint is cosigned."""
+        with self._ledger.reads() as view:
+            checkpoint = view.checkpoint()
+            cosigned = view.cosigned_checkpoint()
+        if checkpoint is None or not self._is_needed(checkpoint, cosigned):
+            return True
+        policy = self._policy()
+        lines = await self._collect(checkpoint, policy)
+        note = with_signatures(parse_note(checkpoint), lines).encode()
+        try:
+            newest = self._verify(note, policy)
+            await self._ledger.store_cosigned(note, size=newest.size)
+        except (Refused, LedgerUnavailable) as error:
+            _LOG.warning("checkpoint_not_cosigned", why=str(error))
+            return False
+        self._newest = newest
+        self._announce(note)
+        return True
+
+    def _is_needed(self, checkpoint: bytes, cosigned: bytes | None) -> bool:
+        policy = self._policy()
+        if cosigned is None or parse_checkpoint(cosigned).size < parse_checkpoint(checkpoint).size:
+            return True
+        try:
+            self._newest = self._verify(cosigned, policy)
+        except Refused:
+            return True
+        return self._age() >= policy.checkpoint_max_age / 2
+
+    def _verify(self, note: bytes, policy: TrustPolicy) -> TrustedCheckpoint:
+        return verify_checkpoint(
+            note,
+            log_vkey=policy.log.vkey,
+            witness_vkeys=policy.witnesses.vkeys,
+            quorum=policy.witnesses.quorum,
+            now=self._clock.now(),
+            max_age=policy.checkpoint_max_age,
+        )
+
+    def _age(self) -> timedelta:
+        newest: datetime | None = self._newest.cosigned_at if self._newest else None
+        return timedelta.max if newest is None else self._clock.now() - newest
+
+    async def _until_needed(self) -> None:
+        half = self._policy().checkpoint_max_age / 2
+        # The wall clock may be set; the wait is counted by another, and never longer than this.
+        left = half if self._newest is None else half - self._age()
+        wait = min(max(left, timedelta(0)), half).total_seconds()
+        try:
+            async with asyncio.timeout(wait):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    async def _collect(self, checkpoint: bytes, policy: TrustPolicy) -> list[NoteSignature]:
+        """Ask every free witness, side by side, until the quorum is there or time is over."""
+        keys = {key.name: key for key in map(parse_vkey, policy.witnesses.vkeys)}
+        free = [w for w in self._witnesses if not w.busy and w.client.name in keys]
+        asked = {self._ask(w, checkpoint, keys[w.client.name]) for w in free}
+        lines: list[NoteSignature] = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_ROUND):
+                while asked and len(lines) < policy.witnesses.quorum:
+                    done, asked = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+                    lines += [line for future in done if (line := future.result()) is not None]
+        return lines
+
+    def _ask(
+        self, witness: _Asked, checkpoint: bytes, key: VerifierKey
+    ) -> asyncio.Future[NoteSignature | None]:
+        """Ask one witness on a thread; it is busy until it has answered (rule 4)."""
+        witness.busy = True
+        future = asyncio.get_running_loop().run_in_executor(
+            self._pool, witness.ask, checkpoint, key, self._ledger.consistency
+        )
+        future.add_done_callback(lambda _future: witness.free())
+        return future
+
+
+def _wake_up(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    # A loop that was closed has nobody left who waits.
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(event.set)
