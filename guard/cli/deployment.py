@@ -67,6 +67,11 @@ class Site:
     origin: str = ORIGIN
 
     @property
+    def witness_name(self) -> str:
+        """The witness's key name: by it the guard knows whom it asks (C2SP signed-note)."""
+        return f"{self.origin.partition('/')[0]}/witness-1"
+
+    @property
     def hosts(self) -> list[str]:
         """Every host under which the guard is dialled."""
         return [*(split_address(address)[0] for address in self.addresses), *_LOOPBACK]
@@ -188,10 +193,10 @@ def _first_policy(
         ca.pair.certificate,
         encode_roots(roots),
         listen=site.addresses[0],
-        witnesses=[("witness-1", f"http://{site.witness}")],
+        witnesses=[(site.witness_name, f"http://{site.witness}")],
     )
     log = _vkey(site.origin, KeyType.NOTE, log_key)
-    name = f"{site.origin.partition('/')[0]}/witness-1"
+    name = site.witness_name
     witness = make_witness(folder / "witness" / "witness-1", name, listen=site.witness, log=log)
     return TrustPolicy(
         version=1,

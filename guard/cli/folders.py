@@ -150,7 +150,7 @@ def make_witness(folder: Path, name: str, *, listen: str, log: str) -> Ed25519Pu
     make_folder(folder)
     make_folder(folder / "state")
     public = make_signing_key(folder / "witness.key")
-    top = {"listen": listen, "name": name, "key": "witness.key", "state_dir": "state"}
+    top = {"listen": listen, "name": name, "key_file": "witness.key", "state_dir": "state"}
     text = f"# The witness {name}: callguard witness serve --config witness.toml\n"
     text += f"{toml(top)}\n[[logs]]\n{toml({'vkey': log})}"
     write_public(folder / "witness.toml", text.encode())
