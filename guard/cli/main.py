@@ -21,6 +21,7 @@ from guard.cli.invocation import Group, Invocation
 from guard.cli.log_commands import log
 from guard.cli.output import Output, plain
 from guard.cli.registering_commands import ticket, warrant
+from guard.cli.server_commands import witness
 from guard.cli.setup_commands import init
 from guard.cli.status_commands import node, status
 from guard.cli.trust_commands import trust
@@ -46,6 +47,7 @@ for _command in (
     authority,
     capture,
     log,
+    witness,
     trust,
     node,
     status,

@@ -19,6 +19,7 @@ from guard.config import load_config as load_guard_config
 from guard.core.note import encode_vkey, parse_vkey
 from guard.core.trust import Role, TrustPolicy, advance, parse_roots
 from guard.keys import load_ed25519, load_identity, load_signer
+from guard.witness.config import load_witness_config
 from tests.guard.cli.running import NOW, Answer
 
 
@@ -95,7 +96,12 @@ def test_the_configurations_are_accepted_by_their_programs(demo: Deployment) -> 
         assert path.is_file()
     assert guard.data_dir.is_dir()
     assert guard.listen == "127.0.0.1:7443"
-    assert [witness.url for witness in guard.witnesses] == ["http://127.0.0.1:7480"]
+    witness = load_witness_config(demo.folder / "witness/witness-1/witness.toml")
+    assert witness.key_file.is_file()
+    assert witness.state_dir.is_dir()
+    assert [(each.name, each.url) for each in guard.witnesses] == [
+        (witness.name, f"http://{witness.host}:{witness.port}")
+    ]
     agent = load_agent_config(demo.folder / "nodes/node-1/agent.toml")
     for path in (agent.roots, agent.signing_key, agent.sealing_key, agent.tls.certificate):
         assert path.is_file()

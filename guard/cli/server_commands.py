@@ -1,0 +1,43 @@
+"""``callguard serve`` and ``callguard witness serve``: the two long-running processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from guard.cli.exits import TroubleError, UsageTroubleError
+from guard.cli.invocation import Group
+from guard.clock import SystemClock
+from guard.keys import KeyFileError, load_ed25519
+from guard.witness.config import WitnessConfigError, load_witness_config
+
+__all__ = ["witness"]
+
+_CONFIG = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.group(cls=Group)
+def witness() -> None:
+    """Run a witness of the log."""
+
+
+@witness.command("serve")
+@click.option("--config", "path", type=_CONFIG, required=True, metavar="FILE")
+def serve_witness(path: Path) -> None:
+    """Cosign every checkpoint that continues what this witness has seen, until stopped."""
+    from guard.witness.server import run  # noqa: PLC0415 - no client needs it
+    from guard.witness.state import WitnessUnusable  # noqa: PLC0415 - as above
+
+    try:
+        config = load_witness_config(path)
+    except WitnessConfigError as error:
+        raise UsageTroubleError(str(error)) from error
+    try:
+        run(config, key=load_ed25519(config.key_file), clock=SystemClock())
+    except (KeyFileError, WitnessUnusable) as error:
+        raise TroubleError(str(error)) from error
+    except OSError as error:
+        raise TroubleError(
+            f"cannot listen on {config.host}:{config.port}: {error.strerror or error}"
+        ) from error
