@@ -1,0 +1,124 @@
+"""Receipts: their form and what each kind must say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from guard.core import canonical
+from guard.core.reasons import Reason
+from guard.core.receipt import (
+    FIRST_PREVIOUS,
+    REQUIRED_DETAILS,
+    Receipt,
+    ReceiptKind,
+    encode_receipt,
+    parse_receipt,
+)
+from tests.builders.deployment import NOW, new_id
+from tests.guard.core.refusals import refuses
+
+DETAILS: dict[ReceiptKind, dict[str, str | int]] = {
+    ReceiptKind.ARMED: {},
+    ReceiptKind.DISARMED: {"reason": "expired"},
+    ReceiptKind.SEALED: {
+        "number": 1,
+        "sha256": "ab" * 32,
+        "size": 1000,
+        "packets": 7,
+        "bytes": 700,
+        "drops": 0,
+        "first": "2026-11-23T22:00:00Z",
+        "last": "2026-11-23T22:00:01.500000Z",
+    },
+    ReceiptKind.REFUSED: {"reason": "replayed"},
+    ReceiptKind.NOTHING_CAPTURED: {},
+}
+
+
+def receipt(kind: ReceiptKind = ReceiptKind.ARMED, **changes: Any) -> Receipt:
+    fields: dict[str, Any] = {
+        "node": "node-1",
+        "sequence": 1,
+        "previous": FIRST_PREVIOUS,
+        "kind": kind,
+        "time": NOW,
+        "grant_id": new_id(),
+        "details": DETAILS[kind],
+    }
+    return Receipt(**(fields | changes))
+
+
+@pytest.mark.parametrize("kind", ReceiptKind)
+def test_round_trip(kind: ReceiptKind) -> None:
+    """A receipt reads as it was written, further details included."""
+    for details in (DETAILS[kind], DETAILS[kind] | {"fragments": 3, "note": "in user space"}):
+        made = receipt(kind, details=details)
+        assert parse_receipt(encode_receipt(made)) == made
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind, names in REQUIRED_DETAILS.items() for name in names]
+)
+def test_required_details(kind: ReceiptKind, name: str) -> None:
+    """A detail that its kind must have is neither left out nor of another type."""
+    left_out = {key: value for key, value in DETAILS[kind].items() if key != name}
+    wrong = DETAILS[kind] | {name: 5 if isinstance(DETAILS[kind][name], str) else "5"}
+    for details in (left_out, wrong):
+        with refuses(Reason.DOCUMENT_MALFORMED):
+            receipt(kind, details=details)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"node": "Node 1"},
+        {"sequence": 0},
+        {"sequence": 2},
+        {"previous": "ab" * 32},
+        {"previous": "", "sequence": 2},
+        {"grant_id": "1"},
+        {"details": {"Bad name": 1}},
+        {"details": {"a": ""}},
+        {"details": {"a": "two\nlines"}},
+        {"details": {"a": True}},
+        {"details": {"a": 2**53}},
+        {"details": {"a": None}},
+        {"details": {"a": {"b": 1}}},
+        {"details": {f"a{number}": 1 for number in range(33)}},
+    ],
+    ids=str,
+)
+def test_bounds(changes: dict[str, Any]) -> None:
+    """A receipt with a field out of its form cannot be made."""
+    with refuses(Reason.DOCUMENT_MALFORMED):
+        receipt(**changes)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda v: v.update(more=1),
+        lambda v: v.pop("kind"),
+        lambda v: v.update(kind="maybe"),
+        lambda v: v.update(details=[]),
+        lambda v: v.update(sequence="1"),
+        lambda v: v.update(details={"a": "x" * 600}),
+    ],
+)
+def test_what_is_no_receipt(edit: Callable[[dict[str, Any]], object]) -> None:
+    """A document that breaks one rule of a receipt's form is refused."""
+    value = json.loads(encode_receipt(receipt()))
+    edit(value)
+    with refuses(Reason.DOCUMENT_MALFORMED):
+        parse_receipt(canonical.encode(value))
+
+
+def test_the_chain() -> None:
+    """The second receipt names the first by digest; only the first has no predecessor."""
+    second = replace(receipt(), sequence=2, previous="ab" * 32)
+    assert parse_receipt(encode_receipt(second)) == second
