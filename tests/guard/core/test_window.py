@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from guard.core.fields import Fields
@@ -17,11 +17,10 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 MOMENTS = st.integers(0, 50).map(lambda days: EPOCH + timedelta(days=days))
 
 
-@st.composite
-def windows(draw: st.DrawFn) -> Window:
-    begin, end = draw(MOMENTS), draw(MOMENTS)
-    assume(begin < end)
-    return Window(not_before=begin, not_after=end)
+def windows() -> st.SearchStrategy[Window]:
+    return st.tuples(MOMENTS, st.integers(1, 50)).map(
+        lambda made: Window(not_before=made[0], not_after=made[0] + timedelta(days=made[1]))
+    )
 
 
 @given(windows(), MOMENTS)
