@@ -127,7 +127,12 @@ def _addressees(
 ) -> Sequence[pyrage.x25519.Recipient]:
     """Return who may open the subjects (rule 1)."""
     rule = policy.rule(draft.instrument)
-    found = []
+    person = policy.principal(registrant)
+    if person is None or rule.registrant not in person.roles:
+        raise Refused(
+            Reason.SIGNER_ROLE_WRONG, f"{registrant} does not hold the role {rule.registrant}"
+        )
+    found = [person.recipient]
     for name in draft.nodes:
         node = policy.node(name)
         if node is None:
@@ -139,7 +144,6 @@ def _addressees(
             Reason.APPROVALS_MISSING, f"nobody else holds the role {rule.approver} to approve it"
         )
     found += (each.recipient for each in approvers)
-    found += (each.recipient for each in policy.principals if each.name == registrant)
     return [pyrage.x25519.Recipient.from_str(text) for text in dict.fromkeys(found)]
 
 
