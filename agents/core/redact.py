@@ -32,6 +32,8 @@ _KEYS = re.compile(
 _ODD = re.compile(rb"(?:\A|[\r\n])(?![ \t]*[a-z][ \t]*=)([^\r\n]+)", re.IGNORECASE)
 # A line among the headers that is none: what a reader skips may be words.
 _LOOSE = re.compile(rb"\n(?![ \t])([^:\n]+)(?=\n|\Z)")
+# What the headers of a part hold beside its delimiter and what its content is.
+_UNKNOWN = re.compile(rb"\n(?!content-)([^\n]+)", re.IGNORECASE)
 # A header with the lines that continue it.
 _WORDS = re.compile(
     rb"\n[ \t]*(?:subject|s|user-to-user)[ \t]*:[ \t]*((?:[^\n]|\n[ \t])*)", re.IGNORECASE
@@ -57,7 +59,7 @@ def _bodies(payload: bytes, message: SipMessage) -> bytes:
     for part in message.parts():
         if part.is_sdp:
             kept += _MASK * (part.start - place)
-            kept += payload[part.start : part.offset]
+            kept += _masked(_UNKNOWN, payload[part.start : part.offset])
             kept += _masked(_ODD, _masked(_KEYS, part.body))
             place = part.end
     return bytes(kept)
