@@ -44,6 +44,7 @@ class RecordKind(StrEnum):
     CAPTURE_ARMED = "capture_armed"
     CAPTURE_DISARMED = "capture_disarmed"
     SEGMENT_SEALED = "segment_sealed"
+    SEGMENT_STORED = "segment_stored"
     CAPTURE_REFUSED = "capture_refused"
     NOTHING_CAPTURED = "nothing_captured"
     CAPTURE_FETCHED = "capture_fetched"

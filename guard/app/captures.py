@@ -1,0 +1,202 @@
+"""Requesting, stopping, watching, listing and fetching captures.
+
+1. A request is named by its principal and request id. Repeated, it repeats the answer; the same id
+   for another request is an error of the caller's, not a decision.
+2. Stopping is never denied for want of an authority or a role of the instrument: whoever may stop
+   anything may stop everything. It waits for no witness and no node.
+3. A capture is fetched by those who may request it, and not while its emergency stands under one
+   signature: an embargo counts signatures, so it outlives the emergency's end. Each fetch is on
+   record before the first byte leaves.
+4. Watching reads what nodes say of themselves and decides nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from guard.app.changes import AuthorityRow, CaptureRow, PutCapture, SegmentRow
+from guard.app.denial import MalformedError, UnknownError
+from guard.app.granting import grant_capture
+from guard.app.office import Office
+from guard.app.ports import Plan, Reads
+from guard.app.presence import Presence, Running
+from guard.core import envelope as dsse
+from guard.core import lifecycle
+from guard.core.decision import CaptureRequest
+from guard.core.instruments import Instrument, requester
+from guard.core.level import Level
+from guard.core.lifecycle import CaptureEvent, CaptureState
+from guard.core.reasons import Reason, Refused
+from guard.core.record import RecordKind
+from guard.core.trust import Principal
+
+__all__ = ["OVER", "CaptureView", "Captures"]
+
+OVER = frozenset({CaptureState.ENDED, CaptureState.REFUSED})
+_BETWEEN_LOOKS = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureView:
+    """A capture for display: the row, its authority's reference, what its node last said."""
+
+    row: CaptureRow
+    reference: str
+    running: Running | None
+    segments: int
+    sealed_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Captures:
+    """The use cases around captures."""
+
+    office: Office
+    presence: Presence
+
+    async def request(self, request: CaptureRequest) -> CaptureView:
+        """Grant a capture; raises Denied, or MalformedError when the id was another request's."""
+
+        def rule(view: Reads, index: int, now: datetime) -> Plan[CaptureRow]:
+            known = view.capture_by_request(request.principal.name, request.request_id)
+            if known is not None:
+                return Plan(result=_require_same(known, request))
+            started_by = request.principal.name
+            return grant_capture(
+                self.office, view, index, now, request=request, started_by=started_by
+            )
+
+        about = {
+            "authority_id": request.authority_id,
+            "level": str(request.level or ""),
+            "method": "request_capture",
+            "node": request.node,
+            "principal": request.principal.name,
+            "request_id": request.request_id,
+        }
+        row = await self.office.decide(rule, about, denial=RecordKind.CAPTURE_DENIED)
+        return self._view_now(row)
+
+    async def stop(self, capture_id: str, caller: Principal) -> CaptureView:
+        """Stop a capture for good (rule 2); raises UnknownError when there is none."""
+
+        def plan(view: Reads, index: int) -> Plan[CaptureRow]:
+            row = view.capture(capture_id)
+            if row is None:
+                raise UnknownError("no such capture")
+            state = lifecycle.advance(row.state, CaptureEvent.STOP)
+            if state is row.state:
+                return Plan(result=row)
+            body = {
+                "authority_id": row.authority_id,
+                "by": caller.name,
+                "grant_id": row.id,
+                "node": row.node,
+                "why": "stopped",
+            }
+            now = self.office.clock.now()
+            put = replace(row, state=state, why="stopped", revision=index)
+            record = self.office.record(RecordKind.CAPTURE_STOPPED, now, body)
+            return Plan(result=put, records=(record,), changes=(PutCapture(put),))
+
+        return self._view_now(await self.office.execute(plan))
+
+    def page(
+        self, *, authority_id: str | None, limit: int, before: int | None
+    ) -> list[CaptureView]:
+        """Return captures changed before revision ``before``, newest first."""
+        with self.office.ledger.reads() as view:
+            rows = view.captures(authority_id=authority_id, limit=limit, before=before)
+            return [self._view(view, row) for row in rows]
+
+    async def watch(self, capture_id: str) -> AsyncIterator[CaptureView]:
+        """Yield the capture's state about once a second, its end last; raises UnknownError."""
+        with self.office.bell.listen(capture_id) as rung:
+            while True:
+                seen = self._look(capture_id)
+                yield seen
+                if seen.row.state in OVER:
+                    return
+                rung.clear()
+                try:
+                    await asyncio.wait_for(rung.wait(), _BETWEEN_LOOKS)
+                except TimeoutError:
+                    continue
+
+    async def fetch(self, capture_id: str, caller: Principal) -> list[SegmentRow]:
+        """Return the segments to hand out, in order; raises Denied (rule 3)."""
+
+        def rule(view: Reads, _index: int, now: datetime) -> Plan[list[SegmentRow]]:
+            row = view.capture(capture_id)
+            authority = view.authority(row.authority_id) if row else None
+            if row is None or authority is None:
+                raise Refused(Reason.CAPTURE_UNKNOWN, "there is no such capture")
+            self._require_fetchable(authority, caller)
+            found = [each for each in view.segments(capture_id) if not each.deleted]
+            body = {
+                "authority_id": row.authority_id,
+                "by": caller.name,
+                "grant_id": row.id,
+                "segments": [each.number for each in found][:_MOST_LISTED],
+            }
+            record = self.office.record(RecordKind.CAPTURE_FETCHED, now, body)
+            return Plan(result=found, records=(record,))
+
+        about = {
+            "grant_id": capture_id,
+            "method": "fetch_capture",
+            "principal": caller.name,
+        }
+        return await self.office.decide(rule, about)
+
+    def _require_fetchable(self, row: AuthorityRow, caller: Principal) -> None:
+        authority = self.office.readings.authority(row.envelope)
+        role = requester(authority.instrument)
+        if role not in caller.roles:
+            raise Refused(Reason.CALLER_ROLE_WRONG, f"the caller does not hold the role {role}")
+        signed = len(dsse.parse(row.envelope, dsse.Kind.AUTHORITY).signatures)
+        if authority.instrument is Instrument.EMERGENCY and signed < _BOTH:
+            raise Refused(Reason.EMBARGOED, "a second person has not signed the emergency")
+
+    def _look(self, capture_id: str) -> CaptureView:
+        with self.office.ledger.reads() as view:
+            row = view.capture(capture_id)
+            if row is None:
+                raise UnknownError("no such capture")
+            return self._view(view, row)
+
+    def _view_now(self, row: CaptureRow) -> CaptureView:
+        with self.office.ledger.reads() as view:
+            return self._view(view, row)
+
+    def _view(self, view: Reads, row: CaptureRow) -> CaptureView:
+        authority = view.authority(row.authority_id)
+        held = [each for each in view.segments(row.id) if not each.deleted]
+        return CaptureView(
+            row=row,
+            reference=self.office.readings.authority(authority.envelope).reference
+            if authority
+            else "",
+            running=self.presence.running(row.node, row.id),
+            segments=len(held),
+            sealed_bytes=sum(each.size for each in held),
+        )
+
+
+_BOTH = 2
+_MOST_LISTED = 4096
+
+
+def _require_same(known: CaptureRow, request: CaptureRequest) -> CaptureRow:
+    same = (known.authority_id, known.node) == (request.authority_id, request.node)
+    if not same or request.level not in {None, known.level}:
+        raise MalformedError("this request id was used for another request")
+    return known
+
+
+def parse_level(text: str) -> Level | None:
+    """Read the level of a request; empty means the authority's own."""
+    return Level.parse(text) if text else None
