@@ -1,0 +1,304 @@
+"""The gatekeeper's composition root: from a configuration to a running server, and back down.
+
+1. Whatever is wrong refuses the start with one sentence: keys, a trust policy that the pinned roots
+   did not sign, a log key that the policy does not name, witnesses that cannot make the quorum, a
+   store that does not hold what the log signed, a method without a row.
+2. Everything that runs, runs in one task group: the death of one is the end of all, and whoever
+   supervises the process starts it anew. What is in the log is in the log.
+3. SIGTERM and SIGINT end open calls within seconds, then the ledger, then the store.
+4. The listener speaks TLS with client certificates. Its files are looked at for every handshake;
+   new ones are used once they fit together, and until then the old ones are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+import stat
+import sys
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import grpc
+import structlog
+from google.protobuf.internal import api_implementation
+
+from guard.app.office import Office
+from guard.app.ports import Clock, LedgerUnavailable, LedgerUnusable
+from guard.app.presence import Presence
+from guard.app.segments import Segments
+from guard.app.shelf import ShelfError
+from guard.app.sweep import Sweep
+from guard.app.trust import Trust, chain_at_start
+from guard.clock import SystemClock
+from guard.config import Config
+from guard.core.note import KeyType, parse_vkey, verifier_key
+from guard.core.reasons import Refused
+from guard.core.trust import TrustedPolicy, TrustPolicy, parse_roots
+from guard.keys import KeyFileError, load_ed25519, load_signer, read_secret
+from guard.log.cosigning import Cosigner, WitnessEndpoint
+from guard.log.sequencer import Sequencer
+from guard.services.listener import Premises, add_services
+from guard.services.methods import MethodsDisagreeError
+from guard.services.tls import TlsFilesError, server_credentials
+from guard.store.shelf import FileShelf
+from guard.store.sqlite import SqliteStore
+
+__all__ = ["StartRefusedError", "run", "serve"]
+
+_LOG = structlog.get_logger("callguard.guard")
+_GRACE: Final = 2.0
+_SQLITE: Final = "sqlite:///"
+_MIB: Final = 1024 * 1024
+_OPTIONS: Final = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", _MIB),
+    ("grpc.max_send_message_length", 32 * _MIB),
+    ("grpc.max_metadata_size", 16 * 1024),
+    ("grpc.max_concurrent_streams", 128),
+    # A frozen peer is noticed in seconds only with the ping's own time limit.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # Half of what clients are told to keep, so that jitter is no offence.
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    # A new handshake looks at certificates and authorities again.
+    ("grpc.max_connection_age_ms", 4 * 3600 * 1000),
+    ("grpc.max_connection_age_grace_ms", 600 * 1000),
+)
+
+
+class StartRefusedError(Exception):
+    """The gatekeeper does not start; the message says why in one sentence."""
+
+
+class _SystemEntropy:
+    """The operating system's chance."""
+
+    @staticmethod
+    def new_id() -> str:
+        return str(uuid.uuid4())
+
+    @staticmethod
+    def new_salt() -> bytes:
+        return secrets.token_bytes(32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _House:
+    """Everything that is put together before the first call is taken."""
+
+    premises: Premises
+    ledger: Sequencer
+    store: SqliteStore
+    sweep: Sweep
+    cosigner: Cosigner
+
+
+def run(config: Config) -> None:
+    """Serve until told to stop; raises StartRefusedError."""
+    configure_logging()
+    asyncio.run(serve(config))
+
+
+def configure_logging() -> None:
+    """Log one JSON object a line to standard error, from level info on."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger("info"),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+async def serve(
+    config: Config, *, clock: Clock | None = None, ready: Callable[[int], None] | None = None
+) -> None:
+    """Serve until SIGTERM, SIGINT or cancellation; ``ready`` is called with the port.
+
+    Raises StartRefusedError.
+    """
+    house = _put_together(config, clock or SystemClock())
+    try:
+        await house.premises.trust.adopt_at_start()
+        server = grpc.aio.server(
+            interceptors=[house.premises.gate()], options=_OPTIONS, maximum_concurrent_rpcs=4096
+        )
+        port = _listen(server, house.premises, config)
+        await server.start()
+        _LOG.info("serving", address=config.listen, port=port)
+        if ready is not None:
+            ready(port)
+        await _run_all(server, house, config)
+    finally:
+        house.ledger.close()
+        house.store.close()
+    _LOG.info("stopped")
+
+
+async def _run_all(server: grpc.aio.Server, house: _House, config: Config) -> None:
+    """Run every part until a signal comes (rules 2 and 3)."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            others = [
+                tasks.create_task(_sweep(house, config)),
+                tasks.create_task(house.cosigner.run()),
+            ]
+            await stopping.wait()
+            for task in others:
+                task.cancel()
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+        await server.stop(_GRACE)
+
+
+async def _sweep(house: _House, config: Config) -> None:
+    """Look for what is due, again and again; a full disk is no reason to stop looking."""
+    while True:
+        try:
+            await house.sweep.run()
+            await house.premises.segments.delete_older(config.retention)
+        except (LedgerUnavailable, ShelfError) as error:
+            _LOG.error("sweep_failed", why=str(error))
+        await asyncio.sleep(config.sweep_interval.total_seconds())
+
+
+def _listen(server: grpc.aio.Server, premises: Premises, config: Config) -> int:
+    try:
+        add_services(server, premises)
+        credentials = server_credentials(config.tls, _read_key)
+        return server.add_secure_port(config.listen, credentials)
+    except (MethodsDisagreeError, TlsFilesError) as error:
+        raise StartRefusedError(str(error)) from error
+    except RuntimeError as error:
+        raise StartRefusedError(f"cannot listen on {config.listen}") from error
+
+
+def _read_key(path: Path) -> bytes:
+    try:
+        return read_secret(path)
+    except KeyFileError as error:
+        raise TlsFilesError(str(error)) from error
+
+
+def _put_together(config: Config, clock: Clock) -> _House:
+    if api_implementation.Type() != "upb":
+        raise StartRefusedError("protobuf runs without its C implementation, which is too slow")
+    _require_private(config.data_dir)
+    store = _open_store(config.database)
+    try:
+        return _furnish(config, clock, store)
+    except (KeyFileError, LedgerUnusable) as error:
+        store.close()
+        raise StartRefusedError(str(error)) from error
+    except BaseException:
+        store.close()
+        raise
+
+
+def _furnish(config: Config, clock: Clock, store: SqliteStore) -> _House:
+    signer = load_signer(config.signing_key)
+    log_key = load_ed25519(config.log_key)
+    trusted = _trusted(config, store, clock)
+    policy = trusted.policy
+    name = _own_name(policy, signer.public_key.keyid)
+    if verifier_key(policy.log.origin, KeyType.NOTE, log_key.public_key()) != parse_vkey(
+        policy.log.vkey
+    ):
+        raise StartRefusedError(f"{config.log_key} is not the log's key of the trust policy")
+    _require_quorum(policy, config)
+    ledger = Sequencer(store, origin=policy.log.origin, key=log_key)
+    office = Office(
+        ledger=ledger, clock=clock, entropy=_SystemEntropy(), signer=signer, trusted=trusted
+    )
+    presence = Presence()
+    shelf = FileShelf(config.data_dir / "segments")
+    premises = Premises(
+        office=office,
+        presence=presence,
+        shelf=shelf,
+        segments=Segments(office, shelf),
+        trust=Trust(office),
+        log=_LOG,
+    )
+    cosigner = Cosigner(
+        ledger,
+        [WitnessEndpoint(name=each.name, url=each.url) for each in config.witnesses],
+        policy=lambda: office.policy,
+        clock=clock,
+        announce=lambda _checkpoint: office.bell.ring_all(),
+    )
+    return _House(
+        premises=premises,
+        ledger=ledger,
+        store=store,
+        sweep=Sweep(office, presence, name),
+        cosigner=cosigner,
+    )
+
+
+def _trusted(config: Config, store: SqliteStore, clock: Clock) -> TrustedPolicy:
+    try:
+        roots = parse_roots(config.roots.read_bytes())
+        configured = config.trust_policy.read_bytes()
+    except OSError as error:
+        raise StartRefusedError(f"cannot read {error.filename}: {error.strerror}") from error
+    except Refused as refused:
+        raise StartRefusedError(f"{config.roots}: {refused.detail}") from refused
+    with store.read() as view:
+        stored = view.trust_policies(0)
+    try:
+        return chain_at_start(roots, stored, configured, now=clock.now())
+    except Refused as refused:
+        raise StartRefusedError(f"no trust policy to start with: {refused.detail}") from refused
+
+
+def _own_name(policy: TrustPolicy, keyid: str) -> str:
+    for guard in policy.guards:
+        if guard.key.keyid == keyid:
+            return guard.name
+    raise StartRefusedError("the trust policy names no guard with this signing key")
+
+
+def _require_quorum(policy: TrustPolicy, config: Config) -> None:
+    known = {parse_vkey(vkey).name for vkey in policy.witnesses.vkeys}
+    reachable = known & {each.name for each in config.witnesses}
+    if len(reachable) < policy.witnesses.quorum:
+        raise StartRefusedError(
+            f"{len(reachable)} of the trust policy's witnesses are configured, "
+            f"{policy.witnesses.quorum} have to cosign"
+        )
+
+
+def _require_private(folder: Path) -> None:
+    try:
+        mode = folder.stat().st_mode
+    except OSError as error:
+        raise StartRefusedError(f"cannot use {folder}: {error.strerror}") from error
+    if not stat.S_ISDIR(mode):
+        raise StartRefusedError(f"{folder} is not a folder")
+    if mode & 0o077:
+        raise StartRefusedError(f"others can read {folder}; run: chmod 700 {folder}")
+
+
+def _open_store(url: str) -> SqliteStore:
+    if not url.startswith(_SQLITE) or len(url) == len(_SQLITE):
+        raise StartRefusedError("database must be sqlite:///PATH in this release")
+    try:
+        return SqliteStore(Path(url.removeprefix(_SQLITE)))
+    except LedgerUnusable as error:
+        raise StartRefusedError(str(error)) from error
