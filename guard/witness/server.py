@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Final
 
 import structlog
@@ -29,6 +29,7 @@ from guard.witness.state import Memory
 
 _LOG = structlog.get_logger("callguard.witness")
 _CONNECTIONS: Final = 64
+_PARTING: Final = 1.0
 
 
 class Witness:
@@ -94,15 +95,15 @@ async def serve(
     """
     witness = Witness(config, key=key, clock=clock)
     places = asyncio.Semaphore(_CONNECTIONS)
-    writers: set[asyncio.StreamWriter] = set()
+    peers: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.add(writer)
+        peers[asyncio.current_task()] = writer
         try:
             async with places:
                 await _converse(witness, reader, writer)
         finally:
-            writers.discard(writer)
+            del peers[asyncio.current_task()]
 
     try:
         server = await asyncio.start_server(connected, config.host, config.port, limit=MAX_HEAD)
@@ -113,11 +114,18 @@ async def serve(
             await asyncio.get_running_loop().create_future()
         finally:
             server.close()
-            # An idle peer would otherwise hold up the end for as long as it is patient.
-            for writer in writers:
-                writer.transport.abort()
+            await _part(peers)
     finally:
         witness.close()
+
+
+async def _part(peers: Mapping[asyncio.Task[None] | None, asyncio.StreamWriter]) -> None:
+    """End every conversation; an idle peer would hold up the end for as long as it is patient."""
+    for writer in peers.values():
+        writer.transport.abort()
+    tasks = [task for task in peers if task is not None]
+    if tasks:
+        await asyncio.wait(tasks, timeout=_PARTING)
 
 
 def run(

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -29,8 +28,8 @@ from guard.core.note import (
 )
 from guard.core.witnessing import encode_add_checkpoint
 from guard.witness.config import WitnessConfig, WitnessConfigError, load_witness_config
-from guard.witness.server import serve
 from guard.witness.state import WitnessUnusable
+from tests.builders.witnesses import RunningWitness, SetClock
 
 ORIGIN = "guard.example/log"
 KEY = Ed25519PrivateKey.from_private_bytes(b"\x01" * 32)
@@ -38,13 +37,6 @@ LOG = verifier_key(ORIGIN, KeyType.NOTE, KEY.public_key())
 WITNESS_KEY = Ed25519PrivateKey.from_private_bytes(b"\x02" * 32)
 WITNESS = verifier_key("witness.example/w1", KeyType.COSIGNATURE, WITNESS_KEY.public_key())
 NOW = datetime(2026, 11, 23, 22, tzinfo=UTC)
-
-
-class StandingClock:
-    """A clock that stands."""
-
-    def now(self) -> datetime:
-        return NOW
 
 
 def tree_of(size: int, prefix: str = "leaf") -> Tree:
@@ -78,39 +70,13 @@ def config(folder: Path) -> WitnessConfig:
     )
 
 
-class Running:
-    """A witness on a thread of its own, and a connection to it."""
+class Running(RunningWitness):
+    """The witness of this module's log, with ways to speak to it."""
 
     def __init__(self, folder: Path) -> None:
-        self._started = threading.Event()
-        self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, args=(folder,))
-        self._thread.start()
-        assert self._started.wait(10)
-        if self._failure is not None:
-            raise self._failure
-
-    def _run(self, folder: Path) -> None:
-        async def main() -> None:
-            self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
-            await serve(config(folder), key=WITNESS_KEY, clock=StandingClock(), ready=self._ready)
-
-        try:
-            asyncio.run(main())
-        except asyncio.CancelledError:
-            pass
-        except WitnessUnusable as error:
-            self._failure = error
-            self._started.set()
-
-    def _ready(self, port: int) -> None:
-        self.port = port
-        self._started.set()
-
-    def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._task.cancel)
-        self._thread.join(10)
-        assert not self._thread.is_alive()
+        super().__init__(
+            folder, name=WITNESS.name, key=WITNESS_KEY, logs=(LOG,), clock=SetClock(NOW)
+        )
 
     def raw(self, *pieces: bytes) -> bytes:
         """Send these bytes and return all that comes back until the connection ends."""
@@ -362,7 +328,7 @@ from pathlib import Path
 sys.path.insert(0, {here!r})
 import test_server as t
 from guard.witness.server import run
-run(t.config(Path({folder!r})), key=t.WITNESS_KEY, clock=t.StandingClock(),
+run(t.config(Path({folder!r})), key=t.WITNESS_KEY, clock=t.SetClock(t.NOW),
     ready=lambda port: print("port:", port, flush=True))
 """
 
