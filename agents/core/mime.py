@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 _SDP = "application/sdp"
 _DEEPEST = 3
@@ -72,18 +73,13 @@ def _taken_apart(part: Part, content_type: str, depth: int) -> Iterator[Part]:
 
 def _between(body: bytes, delimiter: bytes) -> Iterator[tuple[int, int]]:
     """Yield where each part's delimiter line starts and where the part ends."""
-    start = 0 if body.startswith(delimiter) else _next(body, delimiter, 0)
-    for _ in range(_MOST_PARTS):
-        if start < 0 or body.startswith(delimiter + b"--", start):
+    line = re.compile(rb"^" + re.escape(delimiter) + rb"(--)?[ \t]*(?=\r?$)", re.MULTILINE)
+    found = list(islice(line.finditer(body), _MOST_PARTS + 1))
+    for number, match in enumerate(found[:_MOST_PARTS]):
+        if match[1]:
             return
-        following = _next(body, delimiter, start + len(delimiter))
-        yield start, following if following >= 0 else len(body)
-        start = following
-
-
-def _next(body: bytes, delimiter: bytes, place: int) -> int:
-    found = body.find(b"\n" + delimiter, place)
-    return found + 1 if found >= 0 else -1
+        following = number + 1
+        yield match.start(), found[following].start() if following < len(found) else len(body)
 
 
 def _inner(outer: Part, start: int, end: int, depth: int) -> Iterator[Part]:
