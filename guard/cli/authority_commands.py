@@ -132,7 +132,8 @@ def _show_before_signing(
             inspection.authority.instrument, inspection.authority.level, subjects, policy
         )
     if not invocation.json_only:
-        invocation.output.say(f"You are about to sign, as {person.name}:\n")
+        invocation.output.say(f"You are about to sign, as {person.name}:")
+        invocation.output.say("")
         invocation.output.console.print(grid(list(lines_of(inspection, policy, subjects))))
         invocation.output.say("")
         invocation.output.say(consequence(inspection, policy, person))

@@ -104,7 +104,11 @@ class Connection:
             return _denial(error, words)
         if code is grpc.StatusCode.UNAUTHENTICATED:
             return DeniedError(Reason.CALLER_ROLE_WRONG.value, words)
-        return TroubleError(f"the guard answered {code.name}: {words}")
+        if code is grpc.StatusCode.NOT_FOUND:
+            return TroubleError(
+                f"the guard says: {words}; list what there is with the `list` commands"
+            )
+        return TroubleError(f"the guard answered {code.name.lower()}: {words}")
 
 
 def _denial(error: grpc.RpcError, words: str) -> DeniedError:

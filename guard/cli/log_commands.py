@@ -6,7 +6,8 @@ What `entries` prints is the guard's word; the others verify first, by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ from guard.core.fields import format_time
 from guard.core.record import RecordKind
 
 __all__ = ["log"]
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @click.group(cls=Group)
@@ -93,15 +96,24 @@ def _json(each: Numbered) -> dict[str, Any]:
 
 
 def _row(each: Numbered) -> tuple[str, ...]:
-    body = each.record.body
-    words = "  ".join(f"{key}={_short(body[key])}" for key in sorted(body))
+    words = " ".join(f"{key}={value}" for key, value in _flat(each.record.body))
     return (str(each.index), stamp(each.record.time), each.record.kind.value, words)
 
 
-def _short(value: object) -> str:
-    if isinstance(value, list):
-        return ",".join(map(str, value))
-    return str(value)
+def _flat(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the fields of a record for people: nested ones in line, digests by their beginning."""
+    for key in sorted(body):
+        match body[key]:
+            case dict() as inner:
+                yield from _flat(inner)
+            case list() as several:
+                yield key, ",".join(map(str, several))
+            case str() as text if _DIGEST.fullmatch(text):
+                yield key, f"{text[:12]}…"
+            case "":
+                pass
+            case value:
+                yield key, str(value)
 
 
 @log.command("prove")

@@ -50,7 +50,7 @@ def lines_of(
         yield "Whose calls", f"{_KINDS[subject.kind]} {subject.value}"
     yield "Where", ", ".join(authority.nodes)
     yield "From", stamp(window.not_before)
-    yield "Until", f"{stamp(window.not_after)}, {spoken(window.length)} later at the latest"
+    yield "Until", f"{stamp(window.not_after)}, {spoken(window.length)} in all"
     yield from _limits(authority)
     for recipient in authority.recipients:
         yield "Opened by", _holder(recipient, policy)
