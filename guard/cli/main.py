@@ -21,7 +21,7 @@ from guard.cli.invocation import Group, Invocation
 from guard.cli.log_commands import log
 from guard.cli.output import Output, plain
 from guard.cli.registering_commands import ticket, warrant
-from guard.cli.server_commands import witness
+from guard.cli.server_commands import serve, witness
 from guard.cli.setup_commands import init
 from guard.cli.status_commands import node, status
 from guard.cli.trust_commands import trust
@@ -42,6 +42,7 @@ def callguard() -> None:
 
 for _command in (
     init,
+    serve,
     warrant,
     ticket,
     authority,

@@ -7,14 +7,31 @@ from pathlib import Path
 import click
 
 from guard.cli.exits import TroubleError, UsageTroubleError
-from guard.cli.invocation import Group
+from guard.cli.invocation import Command, Group
 from guard.clock import SystemClock
+from guard.config import ConfigError, load_config
 from guard.keys import KeyFileError, load_ed25519
 from guard.witness.config import WitnessConfigError, load_witness_config
 
-__all__ = ["witness"]
+__all__ = ["serve", "witness"]
 
 _CONFIG = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command(cls=Command)
+@click.option("--config", "path", type=_CONFIG, required=True, metavar="FILE")
+def serve(path: Path) -> None:
+    """Run the gatekeeper until it is stopped (config/guard.toml explains every option)."""
+    from guard.server import StartRefusedError, run  # noqa: PLC0415 - no client needs it
+
+    try:
+        config = load_config(path)
+    except ConfigError as error:
+        raise UsageTroubleError(str(error)) from error
+    try:
+        run(config)
+    except StartRefusedError as error:
+        raise TroubleError(f"the gatekeeper does not start: {error}") from error
 
 
 @click.group(cls=Group)
