@@ -89,17 +89,32 @@ class Keys:
         return f"{_SPIFFE}/{self.name}"
 
 
-def new_keys(name: str) -> Keys:
-    """Make fresh keys under a name."""
-    return Keys(
-        name=name,
-        signer=CryptoSigner.generate_ed25519(),
-        identity=pyrage.x25519.Identity.generate(),
-    )
+class Source:
+    """Where keys, ids and salts come from: fresh ones here, fixed ones for golden vectors."""
+
+    def key(self) -> Ed25519PrivateKey:
+        return Ed25519PrivateKey.generate()
+
+    def identity(self) -> pyrage.x25519.Identity:
+        return pyrage.x25519.Identity.generate()
+
+    def salt(self) -> bytes:
+        return os.urandom(32)
+
+    def id(self) -> str:
+        return str(uuid.uuid4())
+
+
+FRESH = Source()
+
+
+def new_keys(name: str, source: Source = FRESH) -> Keys:
+    """Make keys under a name."""
+    return Keys(name=name, signer=CryptoSigner(source.key()), identity=source.identity())
 
 
 def new_id() -> str:
-    return str(uuid.uuid4())
+    return FRESH.id()
 
 
 def vkey(name: str, kind: int, key: Ed25519PrivateKey) -> str:
@@ -123,14 +138,15 @@ def seal(plaintext: bytes, recipients: Iterable[str]) -> bytes:
 class Deployment:
     """See the module's docstring."""
 
-    def __init__(self, now: datetime = NOW) -> None:
+    def __init__(self, now: datetime = NOW, source: Source = FRESH) -> None:
         self.now = now
-        self.roots = [CryptoSigner.generate_ed25519() for _ in range(3)]
-        self.people = {name: new_keys(name) for name in _ROLES}
-        self.nodes = {name: new_keys(name) for name in ("node-1", "node-2")}
-        self.guard = new_keys("guard-1")
-        self.log_key = Ed25519PrivateKey.generate()
-        self.witness_key = Ed25519PrivateKey.generate()
+        self.source = source
+        self.roots = [CryptoSigner(source.key()) for _ in range(3)]
+        self.people = {name: new_keys(name, source) for name in _ROLES}
+        self.nodes = {name: new_keys(name, source) for name in ("node-1", "node-2")}
+        self.guard = new_keys("guard-1", source)
+        self.log_key = source.key()
+        self.witness_key = source.key()
         self.tree = Tree()
         for number in range(1000):
             self.tree.append(leaf_hash(b"%d" % number))
@@ -218,13 +234,13 @@ class Deployment:
         the nodes it names and to everybody who may have to approve it.
         """
         named = self._subjects(instrument) if subjects is None else subjects
-        plaintext = encode_subjects(os.urandom(32), named)
+        plaintext = encode_subjects(self.source.salt(), named)
         nodes = tuple(changes.get("nodes", ("node-1",)))
         openers = [keys.recipient for name, keys in self.nodes.items() if name in nodes]
         openers += [keys.recipient for keys in self.people.values()]
         registrant = "operator-1" if requester(instrument) is Role.OPERATOR else "legal-1"
         fields: dict[str, Any] = {
-            "id": new_id(),
+            "id": self.source.id(),
             "instrument": instrument,
             "reference": "CASE-2026-0042",
             "registrant": registrant,
@@ -271,7 +287,7 @@ class Deployment:
             window=approved.window,
             lease=self.policy.rule(approved.authority.instrument).lease,
         )
-        return replace(make_grant(permit, grant_id=new_id(), now=self.now), **changes)
+        return replace(make_grant(permit, grant_id=self.source.id(), now=self.now), **changes)
 
     def sign_grant(self, grant: Grant, signer: Signer | None = None) -> bytes:
         """Sign a grant as the guard, or with another key."""
@@ -291,7 +307,7 @@ class Deployment:
             kind=RecordKind.CAPTURE_GRANTED,
             time=self.now,
             body=body | changes,
-            salt=os.urandom(32),
+            salt=self.source.salt(),
         )
 
     def append(self, record: Record) -> int:
@@ -327,7 +343,7 @@ class Deployment:
         record = self.record(grant)
         index = self.append(record)
         for _ in range(3):
-            self.tree.append(leaf_hash(os.urandom(32)))
+            self.tree.append(leaf_hash(self.source.salt()))
         return Evidence(authority=authority, grant=grant, proof=self.prove(index, record))
 
 
