@@ -231,13 +231,18 @@ class Deployment:
         """Make an authority of the instrument that every rule admits, then change its fields.
 
         It runs from one hour before ``now`` to one hour after it, on node-1, its subjects sealed to
-        the nodes it names and to everybody who may have to approve it.
+        the nodes it names and to the people who may register or approve it.
         """
         named = self._subjects(instrument) if subjects is None else subjects
         plaintext = encode_subjects(self.source.salt(), named)
         nodes = tuple(changes.get("nodes", ("node-1",)))
         openers = [keys.recipient for name, keys in self.nodes.items() if name in nodes]
-        openers += [keys.recipient for keys in self.people.values()]
+        rule = DEFAULTS[instrument]
+        openers += [
+            keys.recipient
+            for name, keys in self.people.items()
+            if _ROLES[name] in {rule.registrant, rule.approver}
+        ]
         registrant = "operator-1" if requester(instrument) is Role.OPERATOR else "legal-1"
         fields: dict[str, Any] = {
             "id": self.source.id(),
