@@ -2,7 +2,7 @@
 
 1. A grant runs until the earlier of its own end and its lease's end. Both are boot-clock
    nanoseconds; the wall clock has no say once a grant is armed.
-2. The own end is fixed when the grant is armed. It can be brought forward, never put off.
+2. The own end is fixed when the grant is armed.
 3. A renewal sets the lease's end to one lease length after the guard spoke, never to an earlier
    end than the one in force, and never beyond the own end.
 4. A lapsed lease is over for good: a renewal that comes after the deadline is not applied, even
@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -66,13 +67,9 @@ class LeaseTable:
         return self._leases[grant_id]
 
     @property
-    def ended(self) -> frozenset[str]:
-        """The ids that cannot be armed again (rule 5)."""
-        return frozenset(self._ended)
-
-    def has_ended(self, grant_id: str) -> bool:
-        """Say whether the grant's id is one that cannot be armed again (rule 5)."""
-        return grant_id in self._ended
+    def ended(self) -> AbstractSet[str]:
+        """The ids that cannot be armed again (rule 5), as they are at any time."""
+        return self._ended
 
     def arm(self, grant_id: str, *, ends: int, length: int, now: int) -> Lease:
         """Enter a grant whose own end is ``ends`` and whose lease is ``length`` long.
@@ -99,16 +96,8 @@ class LeaseTable:
         if lease is None or lease.deadline <= now:  # Rule 4.
             return None
         until = max(lease.until, min(heard, now) + lease.length)
-        return self._put(replace(lease, until=until))
-
-    def bring_forward(self, grant_id: str, *, ends: int) -> Lease | None:
-        """Let the grant's own end be ``ends`` where that is earlier (rule 2)."""
-        lease = self._leases.get(grant_id)
-        return None if lease is None else self._put(replace(lease, ends=min(lease.ends, ends)))
-
-    def _put(self, lease: Lease) -> Lease:
-        self._leases[lease.grant_id] = lease
-        return lease
+        renewed = self._leases[grant_id] = replace(lease, until=until)
+        return renewed
 
     def end(self, grant_id: str) -> None:
         """End a grant for good, whether it is armed or was never seen (rule 5)."""

@@ -63,6 +63,10 @@ class Waiting:
         """Return what is to be tried again; it stays held until it is dropped."""
         return [held.evidence for held in self._held.values() if held.retry <= now]
 
+    def all(self) -> list[Evidence]:
+        """Return everything that waits; it stays held until it is dropped."""
+        return [held.evidence for held in self._held.values()]
+
     def next_deadline(self) -> int | None:
         """Return when something will be due."""
         return min((held.retry for held in self._held.values()), default=None)

@@ -48,13 +48,6 @@ class Leases(RuleBasedStateMachine):
             assert lease.deadline >= before
             self.latest[grant] = max(self.latest[grant], min(self.now, self.now - age))
 
-    @rule(grant=GRANTS, by=st.integers(-50, 50))
-    def bring_forward(self, grant: str, by: int) -> None:
-        """Bring the own end forward; it moves one way only."""
-        lease = self.table.bring_forward(grant, ends=self.ends.get(grant, 0) + by)
-        if lease is not None:
-            self.ends[grant] = min(self.ends[grant], self.ends[grant] + by)
-
     @rule(grant=GRANTS)
     def end(self, grant: str) -> None:
         """End for good, also what was never armed."""
