@@ -102,15 +102,18 @@ class Entry(NamedTuple):
 
 
 def encode_body(record: Record) -> bytes:
-    """Return the body as canonical JSON. Raises ValueError when it is too large."""
+    """Return the body as canonical JSON.
+
+    Raises Refused(DOCUMENT_MALFORMED) for a body that could not be read again, because it is too
+    large for instance: what cannot be read must not be written.
+    """
     body = canonical.encode(dict(record.body))
-    if len(body) > MAX_BODY_BYTES:
-        raise ValueError("a record's body is too large")
+    canonical.decode(body, limit=MAX_BODY_BYTES)
     return body
 
 
 def entry_of(record: Record) -> Entry:
-    """Return the stored parts. Raises ValueError when the body is too large."""
+    """Return the stored parts. Raises Refused(DOCUMENT_MALFORMED), as `encode_body` does."""
     return Entry(record.kind.value, format_time(record.time), record.salt, encode_body(record))
 
 
