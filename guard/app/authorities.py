@@ -171,10 +171,9 @@ def stop_captures(
     records: list[Record] = []
     changes: list[Change] = []
     for row in view.live_captures(authority_id=authority_id):
-        try:
-            state = lifecycle.advance(row.state, CaptureEvent.STOP)
-        except Refused:
-            continue  # It is stopping already.
+        state = lifecycle.advance(row.state, CaptureEvent.STOP)
+        if state is row.state:
+            continue  # It is stopping already, for the reason that it has.
         put = replace(row, state=state, why=why, revision=index + len(records))
         body = {
             "authority_id": row.authority_id,

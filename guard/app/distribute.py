@@ -90,9 +90,9 @@ class NodeFeed:
                 elif row.state is CaptureState.STOPPING:
                     self._withdraw(row, made)
         self.started, self.waiting = True, bool(made.waiting)
-        reached = max((row.revision for row in rows), default=self.revision)
-        if made.waiting:
-            reached = min(made.waiting) - 1
+        first = min(made.waiting, default=None)
+        settled = (row.revision for row in rows if first is None or row.revision < first)
+        reached = max(settled, default=self.revision)
         if reached <= self.revision and not (made.offered or made.withdrawn):
             return None
         self.revision = max(reached, self.revision)

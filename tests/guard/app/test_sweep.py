@@ -1,0 +1,146 @@
+"""What happens by itself, and what does not."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from guard.app.changes import CaptureRow
+from guard.core.instruments import Instrument
+from guard.core.lifecycle import AuthorityState, CaptureState
+from guard.core.receipt import ReceiptKind
+from guard.core.window import Window
+from tests.builders.house import House, NodeHand
+
+
+def captures(house: House) -> list[CaptureRow]:
+    return [view.row for view in house.captures.page(authority_id=None, limit=99, before=None)]
+
+
+def window(house: House, **length: float) -> Window:
+    return Window(not_before=house.site.now, not_after=house.site.now + timedelta(**length))
+
+
+async def end(house: House, hand: NodeHand, grant_id: str, reason: str) -> None:
+    ended = hand.receipt(grant_id, ReceiptKind.DISARMED, reason=reason)
+    await house.receipts.take(ended, hand.identity)
+
+
+async def test_a_warrant_begins_by_itself_on_every_node(house: House) -> None:
+    """At not_before, and not earlier, an approved warrant is granted once on each node it names."""
+    begins = house.site.now + timedelta(minutes=5)
+    later = Window(not_before=begins, not_after=begins + timedelta(hours=1))
+    await house.approved(Instrument.INTERCEPTION_ORDER, window=later, nodes=("node-1", "node-2"))
+    assert await house.sweep.run() == 0
+    house.clock.move(minutes=5)
+    await house.sweep.run()
+    assert {row.node for row in captures(house)} == {"node-1", "node-2"}
+    record = house.records()[-1]
+    assert record.kind == "capture_granted"
+    assert (record.body["principal"], record.body["started_by"]) == ("legal-1", "guard-1")
+    assert await house.sweep.run() == 0
+
+
+async def test_nothing_else_begins_by_itself(house: House) -> None:
+    """Tickets and tests wait for somebody to ask, a warrant for its second signature."""
+    await house.approved()
+    await house.approved(Instrument.TEST)
+    await house.register(house.site.register(house.site.authority(Instrument.INTERCEPTION_ORDER)))
+    assert await house.sweep.run() == 0
+    assert captures(house) == []
+
+
+async def test_at_its_end_an_authority_expires_and_its_captures_stop(house: House) -> None:
+    """Expiry is on record for the authority and for each capture."""
+    authority_id = await house.approved()
+    await house.capture(authority_id)
+    house.clock.move(hours=1)
+    await house.sweep.run()
+    assert house.authorities.get(authority_id).row.state is AuthorityState.EXPIRED
+    assert "authority_expired" in house.kinds()
+    assert "capture_expired" in house.kinds()
+    while await house.sweep.run():
+        pass
+    assert captures(house)[0].state is CaptureState.ENDED
+
+
+async def test_a_capture_whose_lease_ended_is_granted_again_once_the_node_is_back(
+    house: House,
+) -> None:
+    """A warrant goes on after an outage, under a new grant, on a connected node only."""
+    await house.approved(Instrument.INTERCEPTION_ORDER)
+    await house.sweep.run()
+    (first,) = captures(house)
+    hand = NodeHand(house.site)
+    await end(house, hand, first.id, "lease_ended")
+    await house.sweep.run()
+    assert len(captures(house)) == 1
+    with house.presence.session("node-1"):
+        await house.sweep.run()
+        rows = captures(house)
+        assert len(rows) == 2
+        assert rows[0].grant != first.grant
+        assert await house.sweep.run() == 0
+
+
+async def test_what_a_person_stopped_does_not_begin_again(house: House) -> None:
+    """Neither a stop nor a node's refusal is undone by the sweep."""
+    await house.approved(Instrument.INTERCEPTION_ORDER, nodes=("node-1", "node-2"))
+    await house.sweep.run()
+    rows = {row.node: row for row in captures(house)}
+    await house.captures.stop(rows["node-1"].id, house.site.principal("legal-1"))
+    hand, other = NodeHand(house.site), NodeHand(house.site, "node-2")
+    await end(house, hand, rows["node-1"].id, "stopped")
+    refused = other.receipt(rows["node-2"].id, ReceiptKind.REFUSED, reason="node_unable")
+    await house.receipts.take(refused, other.identity)
+    with house.presence.session("node-1"), house.presence.session("node-2"):
+        assert await house.sweep.run() == 0
+
+
+async def test_a_revoked_warrant_does_not_begin(house: House) -> None:
+    """Revocation before the beginning is the end."""
+    authority_id = await house.approved(Instrument.INTERCEPTION_ORDER)
+    await house.authorities.revoke(authority_id, "withdrawn", house.site.principal("legal-2"))
+    await house.sweep.run()
+    assert captures(house) == []
+
+
+async def test_an_emergency_begins_at_once_and_ends_after_48_hours(house: House) -> None:
+    """One signature starts it by itself; without a second it is over after 48 hours."""
+    authority = house.site.authority(Instrument.EMERGENCY, window=window(house, days=5))
+    view = await house.register(house.site.register(authority))
+    await house.sweep.run()
+    (row,) = captures(house)
+    assert row.not_after == house.site.now + timedelta(hours=48)
+    house.clock.move(hours=48)
+    while await house.sweep.run():
+        pass
+    assert house.authorities.get(view.row.id).row.state is AuthorityState.EXPIRED
+    assert [row.state for row in captures(house)] == [CaptureState.ENDED]
+
+
+async def test_an_emergency_signed_by_two_goes_on_under_a_new_grant(house: House) -> None:
+    """The first grant holds to its own end; then the sweep grants the rest of the window."""
+    authority = house.site.authority(Instrument.EMERGENCY, window=window(house, days=5))
+    view = await house.register(house.site.register(authority))
+    await house.sweep.run()
+    await house.sign(view, "legal-2")
+    assert await house.sweep.run() == 0
+    house.clock.move(hours=48)
+    while await house.sweep.run():
+        pass
+    newest, oldest = captures(house)
+    assert oldest.not_after == house.site.now + timedelta(hours=48)
+    assert newest.not_after == house.site.now + timedelta(days=5)
+    assert newest.state is CaptureState.GRANTED
+
+
+async def test_a_stop_without_a_node_ends_with_the_grant(house: House) -> None:
+    """A capture that was told to stop and whose node is away has ended when its grant has."""
+    view = await house.capture(await house.approved())
+    await house.captures.stop(view.row.id, house.site.principal("legal-1"))
+    assert await house.sweep.run() == 0
+    house.clock.move(hours=1)
+    while await house.sweep.run():
+        pass
+    (row,) = captures(house)
+    assert (row.state, row.why) == (CaptureState.ENDED, "stopped")
