@@ -36,8 +36,9 @@ def decode(data: bytes, *, limit: int) -> dict[str, Any]:
     try:
         value = _DECODER.decode(data.decode("utf-8"))
         canonical = _ENCODER.encode(value).encode("utf-8")
-    except (ValueError, RecursionError) as error:
-        raise _malformed("not the JSON we read") from error
+    except (ValueError, RecursionError):
+        # The cause would carry the document along, which may be a list of subjects.
+        raise _malformed("not the JSON we read") from None
     if canonical != data:
         raise _malformed("not in canonical form")
     if not isinstance(value, dict):

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import re
 from dataclasses import dataclass, field
 
 import pyrage
 from securesystemslib.signer import Key
 
-from guard.core.fields import NAME, require, require_match, require_text
+from guard.core.fields import NAME, require, require_match
 from guard.core.instruments import Role
+from guard.core.note import KeyType, VerifierKey, parse_vkey
 from guard.core.reasons import Reason, Refused
 from guard.core.signingkey import SigningKey, require_distinct, require_key
 
 # SPIFFE-ID, section 2: lower-case trust domain, path segments without "." and "..".
 SPIFFE = re.compile(r"spiffe://[a-z0-9._-]{1,255}(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]+)+")
-# C2SP signed-note: name "+" 8 hex digits of key id "+" base64 of type and key.
-_VKEY = re.compile(r"([^+\s]{1,200})\+([0-9a-f]{8})\+([A-Za-z0-9+/=]{1,200})")
-_ED25519_NOTE = 0x01
-_ED25519_COSIGNATURE = 0x04
-_VKEY_BYTES = 33
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +70,17 @@ class LogIdentity:
     vkey: str
 
     def __post_init__(self) -> None:
-        vkey_key(self.vkey, _ED25519_NOTE)
+        vkey_key(self.vkey, KeyType.NOTE)
+
+    @property
+    def key(self) -> VerifierKey:
+        """The log's name and public key."""
+        return vkey_key(self.vkey, KeyType.NOTE)
 
     @property
     def origin(self) -> str:
         """The log's name, the first line of its checkpoints."""
-        return vkey_name(self.vkey)
+        return self.key.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +92,13 @@ class Witnesses:
 
     def __post_init__(self) -> None:
         for vkey in self.vkeys:
-            vkey_key(vkey, _ED25519_COSIGNATURE)
+            vkey_key(vkey, KeyType.COSIGNATURE)
         require(1 <= self.quorum <= len(self.vkeys), "the quorum of witnesses cannot be met")
+
+    @property
+    def keys(self) -> tuple[VerifierKey, ...]:
+        """The witnesses' names and public keys."""
+        return tuple(vkey_key(vkey, KeyType.COSIGNATURE) for vkey in self.vkeys)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,36 +128,11 @@ def require_recipient(recipient: str) -> None:
     raise Refused(Reason.RECIPIENT_NOT_PERMITTED, "a recipient is not in its one spelling")
 
 
-def vkey_name(vkey: str) -> str:
-    """Return the name inside a vkey."""
-    return vkey.partition("+")[0]
-
-
-def vkey_key(vkey: str, kind: int) -> bytes:
-    """Return the Ed25519 public key inside a vkey of that signature type (C2SP signed-note)."""
-    match = _VKEY.fullmatch(require_text(vkey, "a vkey"))
-    if match is None:
-        raise Refused(Reason.DOCUMENT_MALFORMED, "a vkey is not well formed")
-    name, stated, text = match.groups()
-    try:
-        data = base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise Refused(Reason.DOCUMENT_MALFORMED, "a vkey is not well formed") from error
-    require(base64.b64encode(data).decode() == text, "a vkey is not in its one spelling")
-    require(len(data) == _VKEY_BYTES and data[0] == kind, "a vkey is of another type")
-    computed = hashlib.sha256(name.encode() + b"\n" + data).digest()[:4].hex()
-    require(computed == stated, "a vkey's id is not that of the key")
-    return data[1:]
-
-
-def witness_key(vkey: str) -> bytes:
-    """Return the public key of a witness."""
-    return vkey_key(vkey, _ED25519_COSIGNATURE)
-
-
-def log_key(vkey: str) -> bytes:
-    """Return the public key of a log."""
-    return vkey_key(vkey, _ED25519_NOTE)
+def vkey_key(vkey: str, kind: KeyType) -> VerifierKey:
+    """Read a vkey whose key is of that type (C2SP signed-note)."""
+    key = parse_vkey(vkey)
+    require(key.type is kind, "a vkey is of another type")
+    return key
 
 
 def _require_identity(name: str, spiffe_id: str) -> None:

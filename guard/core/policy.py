@@ -27,8 +27,6 @@ from guard.core.identities import (
     Principal,
     Roots,
     Witnesses,
-    log_key,
-    witness_key,
 )
 from guard.core.instruments import Instrument, InstrumentRule, require_within_ceiling
 from guard.core.reasons import Reason, Refused
@@ -173,8 +171,8 @@ class TrustPolicy:
         nodes = (each.key for each in self.nodes)
         guards = (each.key for each in self.guards)
         yield from (public_part(key) for key in chain(people, nodes, guards, self.roots.keys))
-        yield log_key(self.log.vkey).hex()
-        yield from (witness_key(vkey).hex() for vkey in self.witnesses.vkeys)
+        yield self.log.key.public.hex()
+        yield from (key.public.hex() for key in self.witnesses.keys)
 
 
 def _distinct(values: Iterable[object], what: str) -> None:

@@ -15,9 +15,7 @@ from guard.core.identities import (
     Principal,
     Roots,
     Witnesses,
-    log_key,
     require_recipient,
-    witness_key,
 )
 from guard.core.reasons import Reason
 from tests.builders.deployment import Deployment, vkey
@@ -99,11 +97,13 @@ def test_an_identity_is_no_recipient() -> None:
 def test_vkeys() -> None:
     """A vkey reads to its name and key, by the type that its place asks for."""
     log, witness = vkey("log.example/a", 1, KEY), vkey("w", 4, KEY)
-    assert log_key(log) == witness_key(witness) == PUBLIC
     assert LogIdentity(vkey=log).origin == "log.example/a"
-    for wrong in (lambda: log_key(witness), lambda: witness_key(log)):
-        with refuses(Reason.DOCUMENT_MALFORMED):
-            wrong()
+    assert LogIdentity(vkey=log).key.public == PUBLIC
+    assert Witnesses(quorum=1, vkeys=(witness,)).keys[0].public == PUBLIC
+    with refuses(Reason.DOCUMENT_MALFORMED):
+        LogIdentity(vkey=witness)
+    with refuses(Reason.DOCUMENT_MALFORMED):
+        Witnesses(quorum=1, vkeys=(log,))
 
 
 def spelled(name: str, data: bytes) -> str:
