@@ -184,12 +184,12 @@ class KernelFilters:
         return loaded
 
     def _open_sockets(self, indexes: dict[str, int], rings: Rings) -> None:
-        names, programs = tuple(indexes), self._media.programs
+        heard, programs = tuple(indexes.values()), self._media.programs
         self.signalling = SignallingSocket(self._sip.programs["signalling"], indexes)
         self._open.append(self.signalling)
-        self.headers = Ring(programs["headers"], names, rings.headers)
+        self.headers = Ring(programs["headers"], heard, rings.headers)
         self._open.append(self.headers)
-        self.content = Ring(programs["content"], names, rings.content)
+        self.content = Ring(programs["content"], heard, rings.content)
         self._open.append(self.content)
 
     def _set_signalling(self, name: str, key: bytes, deadline: int) -> None:

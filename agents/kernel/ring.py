@@ -54,7 +54,7 @@ class RingSize:
 class Ring:
     """Reads the packets that one media filter lets pass. One reader only."""
 
-    def __init__(self, program: int, interfaces: Sequence[str], size: RingSize) -> None:
+    def __init__(self, program: int, interfaces: Sequence[int], size: RingSize) -> None:
         self._size = size
         self._next = 0
         self._tally = Tally("<III")

@@ -46,7 +46,7 @@ class SignallingSocket:
     def __init__(self, program: int, interfaces: Mapping[str, int]) -> None:
         self._interfaces = dict(interfaces)
         self._tally = Tally("<II")
-        self._socket = open_filtered(program, tuple(interfaces), _prepare)
+        self._socket = open_filtered(program, tuple(interfaces.values()), _prepare)
 
     def fileno(self) -> int:
         """Return the descriptor; it is readable when a packet is waiting."""

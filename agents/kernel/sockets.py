@@ -13,7 +13,9 @@ If a step fails, the socket is closed and KernelError says which.
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
+import os
 import socket
 import struct
 from collections.abc import Callable, Sequence
@@ -26,8 +28,11 @@ _SO_ATTACH_BPF, _SO_LOCK_FILTER, _SO_RCVBUFFORCE = 50, 44, 33
 _PACKET_STATISTICS = 6
 _SIOCGIFHWADDR = 0x8927
 _ETHERNET, _LOOPBACK = 1, 772
-_EVERY_PROTOCOL = 0x0003
+_EVERY_PROTOCOL, _EVERY_INTERFACE = 0x0003, 0
+_SOCKADDR_LL = struct.Struct("=HHi12x")
 _IFREQ = struct.Struct("16sH22x")
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 Prepare = Callable[[socket.socket], None]
 
@@ -51,10 +56,11 @@ def interface_index(name: str) -> int:
     return index
 
 
-def open_filtered(program: int, interfaces: Sequence[str], prepare: Prepare) -> socket.socket:
+def open_filtered(program: int, interfaces: Sequence[int], prepare: Prepare) -> socket.socket:
     """Open a packet socket in the order of the module's rules; `prepare` is step 4.
 
-    One interface is bound to; for several the socket hears all, and its filter chooses.
+    `interfaces` are indexes. One is bound to; for several the socket hears all, and its filter
+    chooses.
     """
     step = "opening a packet socket"
     try:
@@ -70,7 +76,7 @@ def open_filtered(program: int, interfaces: Sequence[str], prepare: Prepare) -> 
         opened.setblocking(False)
         prepare(opened)
         step = "binding the packet socket"
-        opened.bind((interfaces[0] if len(interfaces) == 1 else "", _EVERY_PROTOCOL))
+        _bind(opened, interfaces[0] if len(interfaces) == 1 else _EVERY_INTERFACE)
     except OSError as error:
         opened.close()
         raise refused(step, error) from error
@@ -78,6 +84,14 @@ def open_filtered(program: int, interfaces: Sequence[str], prepare: Prepare) -> 
         opened.close()
         raise
     return opened
+
+
+def _bind(opened: socket.socket, interface: int) -> None:
+    # socket.bind wants the name of an interface, and has none for all of them.
+    address = _SOCKADDR_LL.pack(socket.AF_PACKET, socket.htons(_EVERY_PROTOCOL), interface)
+    if _libc.bind(opened.fileno(), address, len(address)) < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
 
 
 def set_receive_buffer(opened: socket.socket, size: int) -> None:
