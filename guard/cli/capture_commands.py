@@ -33,7 +33,7 @@ from guard.cli.ids import ID
 from guard.cli.invocation import Group, Invocation, passes
 from guard.cli.output import table
 from guard.cli.plain_words import grid
-from guard.cli.segments import Kept, keep_segments, open_segments
+from guard.cli.segments import Kept, keep_segments, missing, open_segments
 from guard.cli.translate import capture_json, capture_state, moment
 from guard.core.level import Level
 
@@ -216,7 +216,12 @@ def _fetched_json(id_: str, kept: list[Kept], opened: Path | None) -> dict[str, 
         }
         for segment in kept
     ]
-    return {"capture": id_, "segments": segments, "opened": str(opened) if opened else None}
+    return {
+        "capture": id_,
+        "segments": segments,
+        "missing": missing(kept),
+        "opened": str(opened) if opened else None,
+    }
 
 
 def _fetched_words(kept: list[Kept], folder: Path, opened: Path | None) -> str:
@@ -227,6 +232,11 @@ def _fetched_words(kept: list[Kept], folder: Path, opened: Path | None) -> str:
         f"{len(kept)} segments, {packets} packets, {drops} dropped, are in {folder}; each matches "
         f"the receipt that {', '.join(sorted({s.node for s in kept}))} signed."
     )
+    if gap := missing(kept):
+        words += (
+            f"\nMISSING: {', '.join(map(str, gap))}. Their retention is over, or they were "
+            "withheld; an auditor sees which: callguard log entries --kind segment_deleted"
+        )
     if opened:
         return f"{words}\nOpened: {opened}\nRead it with: tshark -r {opened}"
     return f"{words}\nOpen them with --open, or: age -d -i sealing.key SEGMENT | tshark -r -"

@@ -2,7 +2,8 @@
 
 1. A segment is kept only when its size and SHA-256 are those of its header, and the same stand in a
    receipt signed by a node of the trust policy for this very capture. The guard cannot pass one
-   capture's segment off as another's, change it, or leave one out in the middle.
+   capture's segment off as another's, or change it. Numbers only rise; those left out, because
+   their retention is over or for any other reason, are said (`missing`).
 2. Nothing gets its final name before it was checked; what failed is removed.
 3. Opening decrypts into a temporary file beside the result; only whole pcapng sections make it.
    What was cut short or altered is refused and said, and leaves no plaintext behind.
@@ -14,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ from guard.core.reasons import Reason, Refused
 from guard.core.receipt import Receipt, ReceiptKind, parse_receipt
 from guard.core.trust import TrustPolicy
 
-__all__ = ["Kept", "keep_segments", "open_segments"]
+__all__ = ["Kept", "keep_segments", "missing", "open_segments"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +55,16 @@ def keep_segments(
     """
     kept: Kept | None = None
     for header, chunks in _by_segment(pieces):
-        expected = kept.number + 1 if kept else 1
-        if header.capture_id != capture_id or header.number != expected:
-            raise TroubleError(f"the guard did not send segment {expected} of the capture; refused")
+        if header.capture_id != capture_id or header.number <= (kept.number if kept else 0):
+            raise TroubleError("the guard sent a segment of another capture or twice; refused")
         kept = _keep(header, chunks, folder, policy)
         yield kept
+
+
+def missing(kept: Sequence[Kept]) -> list[int]:
+    """Return the numbers left out before the last segment (rule 1)."""
+    here = {segment.number for segment in kept}
+    return [number for number in range(1, max(here, default=0)) if number not in here]
 
 
 def _by_segment(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from guard.cli.deployment import Deployment, Site, create
 from guard.cli.main import run
 from guard.cli.roster import DEMO
 from guard.core.trust import TrustPolicy, advance, parse_roots
-from tests.guard.cli.running import NOW, Answer
+from tests.guard.cli.running import NOW, Answer, Running
 
 
 @pytest.fixture
@@ -39,3 +39,14 @@ def policy(demo: Deployment) -> TrustPolicy:
     roots = parse_roots((demo.folder / "people/lead-1/roots.json").read_bytes())
     envelope = (demo.folder / "trust/1.json").read_bytes()
     return advance(roots, [envelope], now=NOW).policy
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Run one demonstration deployment for all tests that need a guard."""
+    running = Running(tmp_path_factory.mktemp("live") / "d")
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop_all()

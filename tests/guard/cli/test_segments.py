@@ -17,7 +17,7 @@ from guard.api.v1.capture_service_pb2 import FetchCaptureResponse, SegmentHeader
 from guard.cli.deployment import Deployment
 from guard.cli.exits import TroubleError
 from guard.cli.profile import load_profile
-from guard.cli.segments import keep_segments, open_segments
+from guard.cli.segments import keep_segments, missing, open_segments
 from guard.core.envelope import Kind, encode, sign
 from guard.core.receipt import FIRST_PREVIOUS, Receipt, ReceiptKind, encode_receipt
 from guard.core.trust import TrustPolicy
@@ -167,7 +167,7 @@ def test_a_segment_of_another_capture_is_refused(
     assert "not the one" in refused(pieces(SEALED, other, node), tmp_path, policy)
     armed = replace(receipt(SEALED), kind=ReceiptKind.ARMED)
     assert "not the one" in refused(pieces(SEALED, armed, node), tmp_path, policy)
-    assert "did not send" in refused(
+    assert "another capture" in refused(
         pieces(SEALED, receipt(SEALED), node, capture_id="../../etc/x"), tmp_path, policy
     )
 
@@ -193,9 +193,22 @@ def test_an_unsigned_receipt_is_refused(
     assert "signature_invalid" in refused(stream, tmp_path, policy)
 
 
-def test_a_gap_is_refused(tmp_path: Path, policy: TrustPolicy, node: CryptoSigner) -> None:
-    """A first segment with number 2 says that one was left out."""
-    assert "segment 1" in refused(pieces(SEALED, receipt(SEALED, 2), node), tmp_path, policy)
+def test_a_gap_is_said(tmp_path: Path, policy: TrustPolicy, node: CryptoSigner) -> None:
+    """Segments that did not come before the last one are named."""
+    stream = [piece for number in (2, 5) for piece in pieces(SEALED, receipt(SEALED, number), node)]
+    kept = list(keep_segments(CAPTURE, stream, tmp_path, policy))
+    assert missing(kept) == [1, 3, 4]
+    assert missing(kept[:0]) == []
+
+
+def test_a_segment_sent_again_is_refused(
+    tmp_path: Path, policy: TrustPolicy, node: CryptoSigner
+) -> None:
+    """The same number twice, or a lower one after a higher, is refused."""
+    for numbers in ((1, 1), (2, 1)):
+        stream = [piece for n in numbers for piece in pieces(SEALED, receipt(SEALED, n), node)]
+        with pytest.raises(TroubleError, match="twice"):
+            list(keep_segments(CAPTURE, stream, tmp_path, policy))
 
 
 def kept_of(sealed: bytes, tmp_path: Path, policy: TrustPolicy, node: CryptoSigner) -> list[object]:
