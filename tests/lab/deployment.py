@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +22,23 @@ from tests.lab.network import Network, end
 __all__ = ["Answer", "Deployment"]
 
 ROOT = Path(__file__).resolve().parents[2]
+WARRANT = """\
+instrument = "{instrument}"
+reference = "3 Gs 1234/26"
+level = "{level}"
+nodes = ["node-1"]
+{end}
+recipients = ["legal-1"]
+legal_basis = "StPO section 100a"
+issuing_authority = "Amtsgericht Musterstadt"
+issuing_signer = "RiAG Muster"
+presenting_officer = "KHK Beispiel"
+presenting_agency = "LKA Musterland"
+order = "order.pdf"
+
+[subjects]
+telephone = ["{number}"]
+"""
 
 
 @dataclass(frozen=True)
@@ -187,6 +205,47 @@ class Deployment:
         if approve:
             self.json("lead-1", "authority", "approve", opened["id"], "--yes")
         return str(opened["id"])
+
+    def warrant(
+        self,
+        *,
+        number: str,
+        instrument: str = "interception_order",
+        level: str = "content",
+        not_after: datetime | None = None,
+        approve: bool = True,
+    ) -> str:
+        """Register a warrant as legal-1, let legal-2 approve it, and return its id."""
+        folder = self.folder / "orders"
+        folder.mkdir(exist_ok=True)
+        (folder / "order.pdf").write_bytes(b"%PDF-1.7 the scanned order")
+        end = f"not_after = {not_after.isoformat()}" if not_after else 'lasts = "20m"'
+        draft = folder / f"{len(list(folder.glob('*.toml')))}.toml"
+        draft.write_text(WARRANT.format(instrument=instrument, level=level, number=number, end=end))
+        registered = self.json("legal-1", "warrant", "register", str(draft))
+        if approve:
+            self.json("legal-2", "authority", "approve", registered["id"], "--yes")
+        return str(registered["id"])
+
+    def warranted_capture(self, **order: Any) -> str:
+        """Register and approve a warrant and wait until its capture is armed; returns its id."""
+        return self.await_capture(self.warrant(**order))
+
+    def await_capture(self, authority: str) -> str:
+        """Wait until a capture under ``authority`` is armed and return its id."""
+
+        def armed() -> str | None:
+            for capture in self.json("auditor-1", "capture", "list")["captures"]:
+                if capture["authority_id"] == authority and capture["state"] == "armed":
+                    return str(capture["id"])
+            return None
+
+        return str(self.wait_for(armed, "the warrant's capture is armed"))
+
+    def count_armed(self) -> int:
+        """Count the captures that are armed."""
+        listed = self.json("auditor-1", "capture", "list")["captures"]
+        return sum(capture["state"] == "armed" for capture in listed)
 
     def capture(self, person: str, authority: str, *more: str) -> str:
         """Start a capture and wait until the node has armed it; returns its id."""
