@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from tests.lab.forgery import forge_approval
+from tests.lab.forgery import forge_approval, verify_as_node
 
 from tests.lab.calls import Call
 from tests.lab.deployment import Answer, Deployment
