@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from tests.lab.forgery import forge_approval, verify_as_node
 
 from tests.lab.calls import Call
 from tests.lab.deployment import Answer, Deployment
+from tests.lab.forgery import forge_approval, verify_as_node
 from tests.lab.network import Network, missing_privilege
 
 SUBJECT, OTHER, BYSTANDER = "+15550001", "+15550002", "+15557777"
@@ -214,7 +214,9 @@ def forged(lab: Deployment, *, agent: bool) -> None:
             )
             check(lab.count_armed() == 0, "nothing is armed")
         else:
-            answer = lab.verify_as_node(warrant)
+            answer = lab.wait_for(
+                lambda: verify_as_node(lab.folder, grant), "the forged record is cosigned"
+            )
             check(
                 answer == "approvals_missing",
                 "the node's verifier refuses it by name: approvals_missing",
