@@ -33,7 +33,7 @@ from guard.store.sqlite import SqliteStore
 
 __all__ = ["forge_approval", "verify_as_node"]
 
-DATABASE = "guard/data/guard.sqlite"
+DATABASE = "guard/data/guard.db"
 
 
 def trusted_policy(folder: Path, now: datetime) -> TrustedPolicy:
