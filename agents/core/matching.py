@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from urllib.parse import unquote
 
 from agents.core.flow import mapped
@@ -114,9 +114,12 @@ def _host(where: str) -> str:
     if ":" not in bare:
         return bare
     try:
-        return f"[{ip_address(bare)}]"
+        address = ip_address(bare)
     except ValueError:
         return bare
+    # An IPv4 address in its IPv6 form is the same host, and a subject is named by the former.
+    inner = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(inner) if inner else f"[{address}]"
 
 
 def _ends(datagram: Datagram) -> tuple[tuple[bytes, int | None], ...]:

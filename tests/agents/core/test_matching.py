@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -13,6 +15,11 @@ from tests.agents.core.wire import datagram, torture, torture_names
 
 TELEPHONE = parse_subject(SubjectKind.TELEPHONE, "+15551234567")
 URI = parse_subject(SubjectKind.SIP_URI, "sip:alice@example.com")
+USERS = st.from_regex(r"[A-Za-z0-9_.!~'+&=$,/-]{1,12}", fullmatch=True)
+HOSTS = st.sampled_from(
+    ["example.com", "a.b.example", "192.0.2.7", "[2001:db8::7]", "[::ffff:192.0.2.7]"]
+)
+RESTS = st.sampled_from(["", ":5060", ";transport=tcp", ":5061;lr", ":5060?Subject=z"])
 
 
 def involves(uri: str, *subjects: object, header: str = "From") -> bool:
@@ -164,3 +171,14 @@ def test_a_telephone_number_is_plus_and_digits_or_none(text: str) -> None:
     """Whatever is read as a number has the one spelling of numbers."""
     number = telephone(text)
     assert number is None or (number[0] == "+" and number[1:].isdigit())
+
+
+@given(USERS, HOSTS, RESTS, st.booleans(), st.booleans())
+def test_the_subject_and_the_message_mean_the_same(
+    user: str, host: str, rest: str, escaped: bool, upper: bool
+) -> None:
+    """A subject read from one spelling of an address is found in a message that has another."""
+    named = parse_subject(SubjectKind.SIP_URI, f"{user}@{host}")
+    name = quote(user, safe="") if escaped else user
+    where = host.upper() if upper else host
+    assert involves(f"<sip:{name}@{where}{rest}>", named)
