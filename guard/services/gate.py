@@ -136,8 +136,9 @@ class Gate(Interceptor):
         async def run(request: object, context: Context) -> object:
             started, name = time.perf_counter(), ""
             try:
-                admitted = await self._admit(method, row, context)
+                admitted = self._recognise(row, context)
                 name = admitted.caller.name
+                await self._admit(method, row, admitted)
                 answer: object = await behavior(request, context)
             except Exception as error:  # noqa: BLE001 - rule 4: it becomes a status
                 await self._end(method, name, started, context, error)
@@ -150,8 +151,9 @@ class Gate(Interceptor):
         async def run(incoming: Any, context: Context) -> None:  # noqa: ANN401 - one or many
             started, name = time.perf_counter(), ""
             try:
-                admitted = await self._admit(method, row, context)
+                admitted = self._recognise(row, context)
                 name = admitted.caller.name
+                await self._admit(method, row, admitted)
                 if hasattr(incoming, "__aiter__"):
                     incoming = _renewing(incoming, admitted)
                 if inspect.isasyncgenfunction(behavior):
@@ -166,15 +168,16 @@ class Gate(Interceptor):
 
         return run
 
-    async def _admit(self, method: str, row: Method, context: Context) -> Admission:
+    def _recognise(self, row: Method, context: Context) -> Admission:
         certificates = tuple(context.auth_context().get("x509_pem_cert", ()))
         if len(certificates) != 1:
             raise UnknownCallerError("there is no client certificate")
-        admitted = Admission(self._authenticator, bytes(certificates[0]), row)
+        return Admission(self._authenticator, bytes(certificates[0]), row)
+
+    async def _admit(self, method: str, row: Method, admitted: Admission) -> None:
         if not admitted.permits():
             raise Denied(await self._turn_away(method, row, admitted.caller))
         _ADMISSION.set(admitted)
-        return admitted
 
     async def _turn_away(self, method: str, row: Method, caller: Caller) -> Deny:
         if row.decides:
