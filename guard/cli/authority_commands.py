@@ -14,7 +14,6 @@ import click
 from guard.api.v1.authority_service_pb2 import (
     AddSignatureRequest,
     GetAuthorityRequest,
-    ListAuthoritiesRequest,
     RevokeAuthorityRequest,
 )
 from guard.api.v1.authority_service_pb2 import Authority as Shown
@@ -40,18 +39,16 @@ def authority() -> None:
 
 
 @authority.command("list")
-@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
 @passes
 def list_(invocation: Invocation, limit: int) -> None:
     """List authorities, newest first."""
     with invocation.connected() as connection:
-        answer = connection.call(
-            connection.authorities.ListAuthorities, ListAuthoritiesRequest(page_size=limit)
-        )
-    rows = [_row(shown) for shown in answer.authorities]
+        found = connection.list_authorities(limit)
+    rows = [_row(shown) for shown in found]
     headings = ("id", "reference", "instrument", "level", "nodes", "state", "until", "missing")
     invocation.output.done(
-        {"authorities": [authority_json(shown) for shown in answer.authorities]},
+        {"authorities": [authority_json(shown) for shown in found]},
         table(headings, rows) if rows else "No authority is registered.",
     )
 

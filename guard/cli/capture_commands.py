@@ -2,12 +2,14 @@
 
 1. `start` carries a request id: repeating a command with it repeats the answer, never the grant.
 2. `stop` never asks.
-3. Leaving `watch` leaves the capture running, and says so.
+3. Leaving `watch` leaves the capture running, and says so. A guard that goes away in the meantime
+   is waited for; one that never answered is not.
 4. `fetch` keeps only what was verified (`guard.cli.segments`); it may be repeated.
 """
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,14 +23,13 @@ from guard.api.v1.capture_service_pb2 import (
     Capture,
     FetchCaptureRequest,
     FetchCaptureResponse,
-    ListCapturesRequest,
     RequestCaptureRequest,
     StopCaptureRequest,
     WatchCaptureRequest,
 )
 from guard.cli.connection import Connection
 from guard.cli.durations import spoken, stamp
-from guard.cli.exits import TroubleError
+from guard.cli.exits import TroubleError, UnreachableError
 from guard.cli.ids import ID
 from guard.cli.invocation import Group, Invocation, passes
 from guard.cli.output import table
@@ -40,6 +41,7 @@ from guard.core.level import Level
 __all__ = ["capture"]
 
 _OVER = {"ended", "refused"}
+_PATIENCE = 60  # tries, a second apart, once the guard has answered at all
 
 
 @click.group(cls=Group)
@@ -89,13 +91,12 @@ def stop(invocation: Invocation, id_: str) -> None:
 
 @capture.command("list")
 @click.option("--authority", type=ID, metavar="ID", help="Only those under this authority.")
-@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
 @passes
 def list_(invocation: Invocation, authority: str | None, limit: int) -> None:
     """List captures, newest first."""
-    request = ListCapturesRequest(authority_id=authority or "", page_size=limit)
     with invocation.connected() as connection:
-        found = connection.call(connection.captures.ListCaptures, request).captures
+        found = connection.list_captures(limit, authority=authority or "")
     headings = ("id", "reference", "node", "level", "state", "until", "calls", "packets", "drops")
     invocation.output.done(
         {"captures": [capture_json(shown) for shown in found]},
@@ -119,25 +120,36 @@ def watch(invocation: Invocation, id_: str) -> None:
     """Show a capture live until it has ended."""
     with invocation.connected() as connection:
         if invocation.json_only:
-            for shown in _watched(connection, id_):
+            for shown in _watched(invocation, connection, id_):
                 invocation.output.line(capture_json(shown))
         else:
             _show_live(invocation, connection, id_)
 
 
-def _watched(connection: Connection, id_: str) -> Iterator[Capture]:
+def _watched(invocation: Invocation, connection: Connection, id_: str) -> Iterator[Capture]:
+    """Yield what the guard says until the capture is over; a guard that is away is waited for."""
     request = WatchCaptureRequest(capture_id=id_)
-    for answer in connection.stream(connection.captures.WatchCapture, request):
-        yield answer.capture
-        if capture_state(answer.capture) in _OVER:
-            return
+    tries = 0
+    while True:
+        try:
+            for answer in connection.stream(connection.captures.WatchCapture, request):
+                tries = _PATIENCE
+                yield answer.capture
+                if capture_state(answer.capture) in _OVER:
+                    return
+        except UnreachableError as error:
+            if not tries:
+                raise
+            invocation.output.note(f"{error}. The capture ends with its lease; trying again")
+            tries -= 1
+        time.sleep(1)
 
 
 def _show_live(invocation: Invocation, connection: Connection, id_: str) -> None:
     shown: Capture | None = None
     try:
         with Live(console=invocation.output.console, auto_refresh=False) as live:
-            for shown in _watched(connection, id_):
+            for shown in _watched(invocation, connection, id_):
                 live.update(grid(list(_live_lines(invocation, shown))), refresh=True)
     except KeyboardInterrupt:
         invocation.output.note(

@@ -18,7 +18,9 @@ import grpc
 from grpc_status import rpc_status
 
 from guard.api.v1.audit_service_pb2_grpc import AuditServiceStub
+from guard.api.v1.authority_service_pb2 import Authority, ListAuthoritiesRequest
 from guard.api.v1.authority_service_pb2_grpc import AuthorityServiceStub
+from guard.api.v1.capture_service_pb2 import Capture, ListCapturesRequest
 from guard.api.v1.capture_service_pb2_grpc import CaptureServiceStub
 from guard.api.v1.reason_pb2 import Denial
 from guard.api.v1.reason_pb2 import Reason as WireReason
@@ -33,6 +35,7 @@ __all__ = ["Connection"]
 
 Answer = TypeVar("Answer")
 
+_PAGE = 500
 _PATIENCE = 30.0  # seconds; a decision takes milliseconds, a guard under load some more
 _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.ssl_target_name_override", GUARD_NAME),
@@ -87,6 +90,32 @@ class Connection:
         """Yield what the guard streams; raises a `Failure`, also in the middle."""
         with self._failures():
             yield from method(request)
+
+    def list_authorities(self, limit: int) -> list[Authority]:
+        """Return the newest authorities, page after page; raises a `Failure`."""
+        found: list[Authority] = []
+        token = ""
+        while len(found) < limit:
+            size = min(limit - len(found), _PAGE)
+            request = ListAuthoritiesRequest(page_size=size, page_token=token)
+            answer = self.call(self.authorities.ListAuthorities, request)
+            found += answer.authorities
+            if not (token := answer.next_page_token):
+                break
+        return found
+
+    def list_captures(self, limit: int, *, authority: str = "") -> list[Capture]:
+        """Return the newest captures, of one authority or of all; raises a `Failure`."""
+        found: list[Capture] = []
+        token = ""
+        while len(found) < limit:
+            size = min(limit - len(found), _PAGE)
+            request = ListCapturesRequest(authority_id=authority, page_size=size, page_token=token)
+            answer = self.call(self.captures.ListCaptures, request)
+            found += answer.captures
+            if not (token := answer.next_page_token):
+                break
+        return found
 
     @contextmanager
     def _failures(self) -> Iterator[None]:

@@ -146,8 +146,11 @@ def _forked(profile: Profile, note: bytes, refused: Refused) -> TroubleError:
 
 
 def remember(profile: Profile, seen: Seen) -> None:
-    """Keep the checkpoint as the last one seen (rule 4)."""
-    write_whole(profile.state_dir / "checkpoint", seen.note)
+    """Keep the checkpoint as the last one seen (rule 4), unless another command has seen more."""
+    path = profile.state_dir / "checkpoint"
+    if path.exists() and parse_checkpoint(profile.public(path)).size > seen.trusted.size:
+        return
+    write_whole(path, seen.note)
 
 
 def fetched_records(

@@ -5,6 +5,7 @@ Every failure leaves through `main`: one line on standard error and the status o
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -58,6 +59,9 @@ for _command in (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and end the process."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # no terminal's alphabet is a failure
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
@@ -85,6 +89,10 @@ def _end(invocation: Invocation, error: Exception) -> int:
         case click.Abort():
             _say("stopped; nothing was done")
             return 1
+        case click.UsageError() if error.message.startswith("Got unexpected extra argument"):
+            # click would repeat the words, and they may be half of a number.
+            _say("error: words too many; put values with blanks in quotes")
+            return error.exit_code
         case click.ClickException():
             error.show()
             return error.exit_code

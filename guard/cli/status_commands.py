@@ -8,7 +8,6 @@ from datetime import datetime
 import click
 from cryptography import x509
 
-from guard.api.v1.capture_service_pb2 import ListCapturesRequest
 from guard.cli.connection import Connection
 from guard.cli.durations import spoken, stamp
 from guard.cli.exits import TroubleError
@@ -23,6 +22,7 @@ from guard.core.signingkey import public_part
 
 __all__ = ["node", "status"]
 
+_NEWEST = 2000
 _LIVE = {"granted", "armed", "stopping"}
 
 
@@ -75,8 +75,8 @@ def _certificate_end(profile: Profile) -> datetime:
 
 
 def _live_by_node(connection: Connection) -> Counter[str]:
-    answer = connection.call(connection.captures.ListCaptures, ListCapturesRequest())
-    return Counter(shown.node for shown in answer.captures if capture_state(shown) in _LIVE)
+    found = connection.list_captures(_NEWEST)
+    return Counter(shown.node for shown in found if capture_state(shown) in _LIVE)
 
 
 @click.group(cls=Group)
