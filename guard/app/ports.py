@@ -153,8 +153,12 @@ class Transaction(Reads, Protocol):
 class Store(Protocol):
     """Where the rows and the records are kept."""
 
-    def begin(self) -> Transaction:
-        """Begin the writer's transaction."""
+    def begin(self, *, sync: bool = True) -> Transaction:
+        """Begin the writer's transaction.
+
+        Without `sync` its commit may be lost with the machine's power, whole and not in part, and
+        is on the disk when a later commit with `sync` is.
+        """
 
     def read(self) -> AbstractContextManager[Reads]:
         """Return a view of what is committed now."""

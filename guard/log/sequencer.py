@@ -55,6 +55,7 @@ class _Job:
     work: Callable[[Transaction], Any]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
+    sync: bool
     result: Any = None
     error: Exception | None = None
 
@@ -94,7 +95,10 @@ class Sequencer:
 
     async def store_cosigned(self, checkpoint: bytes, *, size: int) -> None:
         """Keep a checkpoint that a quorum cosigned. Raises LedgerUnavailable."""
-        await self._submit(lambda transaction: transaction.put_cosigned(checkpoint, size=size))
+        # It need not survive a power failure: the witnesses give it again.
+        await self._submit(
+            lambda transaction: transaction.put_cosigned(checkpoint, size=size), sync=False
+        )
 
     def reads(self) -> AbstractContextManager[Reads]:
         """Return a view of what is durable now."""
@@ -121,7 +125,7 @@ class Sequencer:
             self._queue.put(None)
         self._thread.join()
 
-    async def _submit(self, work: Callable[[Transaction], Any]) -> Any:  # noqa: ANN401  # the work's result
+    async def _submit(self, work: Callable[[Transaction], Any], *, sync: bool = True) -> Any:  # noqa: ANN401  # the work's result
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         with self._gate:
@@ -129,7 +133,7 @@ class Sequencer:
                 raise LedgerUnavailable(self._stopped)
             if self._queue.qsize() >= MAX_WAITING:  # Rule 7.
                 raise LedgerUnavailable("too many decisions are waiting")
-            self._queue.put(_Job(work, loop, future))
+            self._queue.put(_Job(work, loop, future, sync))
         return await future
 
     def _require_durable(self, size: int) -> None:
@@ -166,7 +170,7 @@ class Sequencer:
         start = self._tree.size
         transaction = None
         try:
-            transaction = self._begin()
+            transaction = self._begin(sync=any(job.sync for job in batch))
             for job in batch:
                 self._run_job(job, transaction)
             if self._tree.size > start:
@@ -178,10 +182,10 @@ class Sequencer:
         self._durable = self._tree.size
         return self._tree.size > start
 
-    def _begin(self) -> Transaction:
+    def _begin(self, *, sync: bool) -> Transaction:
         if self._doubt is not None:  # Rule 6.
             raise LedgerUnavailable(self._doubt)
-        return self._store.begin()
+        return self._store.begin(sync=sync)
 
     def _run_job(self, job: _Job, transaction: Transaction) -> None:
         if job.future.cancelled():

@@ -201,7 +201,7 @@ class MemoryStore:
         self._state = _State()
         self._writing = False
 
-    def begin(self) -> Transaction:
+    def begin(self, *, sync: bool = True) -> Transaction:  # noqa: ARG002  # nothing is kept
         """Begin the writer's transaction."""
         if self._writing:
             raise LedgerUnavailable("there is one writer")

@@ -44,13 +44,15 @@ _COSIGNED: Final = "cosigned"
 class Database:
     """What differs from one database to another.
 
-    `begin` begins a writer's transaction; `certain` tells of a failed commit whether certainly
-    nothing was committed.
+    `begin` begins a writer's transaction; `synced` and `unsynced` make the commits that follow wait
+    for the disk or not; `certain` tells of a failed commit whether certainly nothing was committed.
     """
 
     statements: Statements
     driver: ModuleType
     begin: str
+    synced: str
+    unsynced: str
     certain: Callable[[Exception], bool]
 
 
@@ -263,11 +265,8 @@ class SqlTransaction(SqlReads):
         values = rows.columns(change)
         if isinstance(change, PutTrustPolicy):
             self._execute(self._statements.add_trust_policy, values)
-            return
-        change_row, add_row = self._statements.puts[type(change)]
-        self._execute(change_row, values)
-        if self._cursor.rowcount == 0:
-            self._execute(add_row, values)
+        else:
+            self._execute(self._statements.puts[type(change)], values)
 
     def _swap(self, kind: str, checkpoint: bytes, *, size: int, old_size: int) -> bool:
         values = {"kind": kind, "checkpoint": checkpoint}
@@ -309,10 +308,14 @@ class SqlStore:
         self._driver = database.driver
         self._writer = engine.raw_connection()
         self._cursor = self._writer.cursor()
+        self._sync: bool | None = None
 
-    def begin(self) -> Transaction:
-        """Begin the writer's transaction."""
+    def begin(self, *, sync: bool = True) -> Transaction:
+        """Begin the writer's transaction; without `sync` its commit does not wait for the disk."""
         try:
+            if sync is not self._sync:
+                self._cursor.execute(self._database.synced if sync else self._database.unsynced)
+                self._sync = sync
             self._cursor.execute(self._database.begin)
         except self._driver.Error as error:
             raise unavailable(error) from error

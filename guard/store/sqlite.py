@@ -2,7 +2,8 @@
 
 1. The file belongs to one guard at a time: `FILE.lock` is locked for as long as the store is open,
    and by the kernel, so that it is free again after any death.
-2. Write-ahead log, every commit synced to the disk, foreign keys held.
+2. Write-ahead log, foreign keys held, and every commit synced to the disk unless the caller can do
+   without (SQLite keeps the order of commits in any case).
 3. The file and what SQLite puts beside it can be read by its owner only.
 4. Opening brings the tables up to date; a file that a newer release wrote is refused.
 """
@@ -91,6 +92,8 @@ def _database(engine: Engine) -> Database:
         statements=Statements(engine.dialect),
         driver=sqlite3,
         begin="BEGIN IMMEDIATE",
+        synced="PRAGMA synchronous=FULL",
+        unsynced="PRAGMA synchronous=NORMAL",
         certain=_is_certain,
     )
 

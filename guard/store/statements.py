@@ -3,21 +3,20 @@
 1. A statement is built with SQLAlchemy Core and compiled to the database's text when the store
    opens. The writer then hands the text straight to the driver, which keeps it prepared: a decision
    costs a few microseconds per statement instead of the tens that building it anew would.
-2. Only constructs that every database knows are used. A row is put by updating it and, where there
-   was none, inserting it.
+2. Only constructs that every database knows are used, except to put a row: adding it or replacing
+   the one with its key is spelled alike by the databases we mean, and by no standard.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from sqlalchemy import (
     Dialect,
     Select,
     Table,
-    and_,
     bindparam,
     false,
     func,
@@ -26,6 +25,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql import ClauseElement, ColumnElement
 
 from guard.app.changes import (
@@ -58,6 +58,10 @@ _TABLES: Final[Mapping[type[Change], Table]] = {
     PutSegment: SEGMENTS,
     PutReceipt: RECEIPTS,
 }
+_INSERTS: Final[Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]]] = {
+    "sqlite": sqlite.insert,
+    "postgresql": postgresql.insert,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +76,11 @@ def _one_of(column: ColumnElement[str], values: tuple[str, ...]) -> ColumnElemen
     return or_(*(column == str(value) for value in values))
 
 
-def _put(table: Table) -> tuple[ClauseElement, ClauseElement]:
+def _put(table: Table, dialect: Dialect) -> ClauseElement:
+    add = _INSERTS[dialect.name](table)
     keys = [column.name for column in table.primary_key]
-    # SET and WHERE may not share a parameter's name, so the key is not set.
-    others: dict[str, Any] = {
-        c.name: bindparam(c.name) for c in table.columns if c.name not in keys
-    }
-    where = and_(*(table.c[key] == bindparam(key) for key in keys))
-    return cast("ClauseElement", update(table).where(where).values(others)), insert(table)
+    others = {c.name: add.excluded[c.name] for c in table.columns if c.name not in keys}
+    return add.on_conflict_do_update(index_elements=keys, set_=others)
 
 
 def _page(table: Table, *where: ColumnElement[bool]) -> Select[Any]:
@@ -103,7 +104,7 @@ class Statements:
         self._dialect = dialect
         self._reads()
         self._log()
-        self.puts = {kind: tuple(map(self._text, _put(t))) for kind, t in _TABLES.items()}
+        self.puts = {kind: self._text(_put(table, dialect)) for kind, table in _TABLES.items()}
         self.add_trust_policy = self._text(insert(TRUST_POLICIES))
 
     def _reads(self) -> None:

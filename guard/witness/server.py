@@ -72,7 +72,7 @@ class Witness:
         except OSError as error:
             _LOG.error("checkpoint_not_kept", origin=origin, why=str(error))
             return _plain(500, "the checkpoint cannot be kept")
-        _LOG.info("cosigned", origin=origin, size=state.size)
+        _LOG.debug("cosigned", origin=origin, size=state.size)
         return Answer(status=200, body=line.line())
 
     def _checkpoint(self, origin_hash: str) -> Answer:

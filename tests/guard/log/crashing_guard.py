@@ -65,9 +65,9 @@ class Dying:
 class DyingStore(SqliteStore):
     steps: Steps
 
-    def begin(self):
+    def begin(self, *, sync=True):
         self.steps.at("before begin")
-        return Dying(super().begin(), self.steps)
+        return Dying(super().begin(sync=sync), self.steps)
 
 
 async def work(ledger: Sequencer) -> None:

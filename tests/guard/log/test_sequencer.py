@@ -378,8 +378,8 @@ class FailingStore(MemoryStore):
 
     error: Exception | None = None
 
-    def begin(self):
-        transaction = super().begin()
+    def begin(self, *, sync=True):
+        transaction = super().begin(sync=sync)
         if self.error is not None:
             error = self.error
 

@@ -40,15 +40,20 @@ def test_the_migrations_make_the_tables_that_the_code_uses(path):
     engine.dispose()
 
 
-def test_commits_reach_the_disk(path):
-    """The writer's connection syncs every commit, writes ahead, and holds foreign keys."""
+@pytest.mark.parametrize("sync", [True, False])
+def test_commits_reach_the_disk(path, sync):
+    """The writer writes ahead, holds foreign keys, and syncs every commit unless told otherwise."""
     store = SqliteStore(path)
+    for asked in (not sync, sync):
+        store.begin(sync=asked).rollback()
     pragmas = {
         name: store._cursor.execute(f"PRAGMA {name}").fetchone()[0]
         for name in ("journal_mode", "synchronous", "foreign_keys")
     }
     store.close()
-    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+    full, normal = 2, 1
+    expected = full if sync else normal
+    assert pragmas == {"journal_mode": "wal", "synchronous": expected, "foreign_keys": 1}
 
 
 def test_only_the_owner_can_read(path):
