@@ -31,8 +31,8 @@ SETTLE_NS = 200_000_000
 after which the kernel hands over a block that is not full."""
 
 _POLL_MS = 50
-_FLUSH_NS = 200_000_000
-_FLUSH_PACKETS = 512
+_FLUSH_NS = 500_000_000
+_FLUSH_PACKETS = 1024
 _SECOND = 1_000_000_000
 _ENHANCED_PACKET = 6
 

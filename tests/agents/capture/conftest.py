@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pyrage
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from capture_support import Outcomes
-
 from agents.capture.spool import Spool
+from tests.agents.capture.capture_support import Outcomes
 
 
 @pytest.fixture

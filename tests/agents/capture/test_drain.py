@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rings import MS, Clock, FakeRing, udp4
 
 from agents.capture.drain import SETTLE_NS, Outlet, RingDrain
 from agents.capture.frames import flow_octets
 from agents.capture.interfaces import Interfaces
 from agents.capture.moments import NEVER
 from agents.core.flow import FlowKey
+from tests.agents.capture.rings import MS, Clock, FakeRing, udp4
 
 FLOWS = [FlowKey.to("198.51.100.7", port) for port in (30000, 30002, 30004)]
 FRAMES = [udp4("198.51.100.7", flow.port) for flow in FLOWS]

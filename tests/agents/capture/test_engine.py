@@ -6,8 +6,6 @@ import io
 
 import pyrage
 import pytest
-from capture_support import GRANT, OTHER_GRANT, Outcomes
-from rings import MS, Clock, FakeRing, udp4
 from scapy.utils import RawPcapNgReader
 
 from agents.capture.engine import CaptureEngine, DeadlinePassed, NotOpen
@@ -21,6 +19,8 @@ from agents.capture.outcomes import (
 )
 from agents.core.flow import FlowKey
 from guard.core.level import Level
+from tests.agents.capture.capture_support import GRANT, OTHER_GRANT, Outcomes
+from tests.agents.capture.rings import MS, Clock, FakeRing, udp4
 
 FLOW = FlowKey.to("198.51.100.7", 30002)
 FRAME = udp4("198.51.100.7", 30002, b"v" * 160)

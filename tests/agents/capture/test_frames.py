@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rings import udp4, udp6
 from scapy.layers.inet import IPOption_NOP
 from scapy.layers.inet6 import IPv6ExtHdrDestOpt, IPv6ExtHdrHopByHop
 from scapy.layers.l2 import Dot1Q, Ether
 
 from agents.capture.frames import PLAIN_IPV4, destination, flow_octets
 from agents.core.flow import FlowKey
+from tests.agents.capture.rings import udp4, udp6
 
 V4, V6 = FlowKey.to("198.51.100.7", 30002), FlowKey.to("2001:db8::7", 30002)
 

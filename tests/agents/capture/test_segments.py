@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pyrage
 import pytest
-from capture_support import GRANT, NOW, Outcomes, batch, files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.utils import RawPcapNgReader
@@ -22,6 +21,7 @@ from agents.capture.outcomes import CaptureClosed, CaptureFailed, Failure, Segme
 from agents.capture.sealing import SegmentLimits
 from agents.capture.segments import SegmentWriter
 from agents.capture.spool import PART, Spool
+from tests.agents.capture.capture_support import GRANT, NOW, Outcomes, batch, files
 
 
 def writer(spool, identity, outcomes, *, limits=None, recipients=None):
@@ -239,7 +239,7 @@ KILLED = """
 import sys
 from pathlib import Path
 sys.path[:0] = {path!r}
-from capture_support import GRANT, batch
+from tests.agents.capture.capture_support import GRANT, batch
 from agents.capture.outcomes import SegmentSealed
 from agents.capture.sealing import SegmentLimits
 from agents.capture.segments import SegmentWriter
@@ -262,7 +262,7 @@ def test_kill_9_leaves_whole_segments_and_names_the_lost_one(tmp_path, identity)
     """After SIGKILL the sealed segments open, the unfinished one is reported, its number burnt."""
     root = tmp_path / "spool"
     code = KILLED.format(
-        path=[str(Path(__file__).parent), str(Path.cwd())],
+        path=[str(Path.cwd())],
         recipient=str(identity.to_public()),
         root=str(root),
     )

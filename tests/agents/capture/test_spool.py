@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pyrage
 import pytest
-from capture_support import GRANT, OTHER_GRANT, Outcomes, batch, files
 
 from agents.capture.outcomes import CaptureFailed, Failure, Loss, SegmentSealed
 from agents.capture.sealing import SegmentLimits
 from agents.capture.segments import SegmentWriter
 from agents.capture.spool import Spool, SpoolFull, SpoolUnsafe
+from tests.agents.capture.capture_support import GRANT, OTHER_GRANT, Outcomes, batch, files
 
 
 def writer(spool, identity, outcomes, *, grant=GRANT, limits=None):
@@ -259,8 +259,8 @@ TINY_DISK = """
 import sys
 from pathlib import Path
 sys.path[:0] = {path!r}
-import test_spool
-from capture_support import Outcomes, batch
+from tests.agents.capture import test_spool
+from tests.agents.capture.capture_support import Outcomes, batch
 from agents.capture.outcomes import CaptureFailed
 from agents.capture.sealing import SegmentLimits
 from agents.capture.spool import Spool
@@ -288,7 +288,7 @@ def test_a_real_full_disk_ends_the_capture_clean(tmp_path):
     """On a tmpfs of one megabyte: reported, announced files whole, usable again once emptied."""
     root = tmp_path / "disk" / "spool"
     root.parent.mkdir()
-    code = TINY_DISK.format(path=[str(Path(__file__).parent), str(Path.cwd())], root=str(root))
+    code = TINY_DISK.format(path=[str(Path.cwd())], root=str(root))
     done = subprocess.run(
         [
             "unshare",
