@@ -126,6 +126,13 @@ class Cosigner:
 
     async def round(self) -> bool:
         """Ask once if there is a need; return whether the newest checkpoint is cosigned."""
+        try:
+            return await self._round()
+        except (Refused, LedgerUnavailable) as error:
+            _LOG.warning("checkpoint_not_cosigned", why=str(error))
+            return False
+
+    async def _round(self) -> bool:
         with self._ledger.reads() as view:
             checkpoint = view.checkpoint()
             cosigned = view.cosigned_checkpoint()
@@ -134,12 +141,8 @@ class Cosigner:
         policy = self._policy()
         lines = await self._collect(checkpoint, policy)
         note = with_signatures(parse_note(checkpoint), lines).encode()
-        try:
-            newest = self._verify(note, policy)
-            await self._ledger.store_cosigned(note, size=newest.size)
-        except (Refused, LedgerUnavailable) as error:
-            _LOG.warning("checkpoint_not_cosigned", why=str(error))
-            return False
+        newest = self._verify(note, policy)
+        await self._ledger.store_cosigned(note, size=newest.size)
         self._newest = newest
         self._announce(note)
         return True

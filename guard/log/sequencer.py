@@ -137,9 +137,12 @@ class Sequencer:
         return await future
 
     def _require_durable(self, size: int) -> None:
-        # What the current batch has appended may yet be taken back.
+        """Refuse a size that the current batch has appended: it may yet be taken back."""
         if size > self._durable:
-            raise ValueError("no such leaves in the log")
+            # The store knows of a commit a moment before this object does.
+            with self.reads() as view:
+                if size > view.size():
+                    raise ValueError("no such leaves in the log")
 
     def _write(self) -> None:
         more = True

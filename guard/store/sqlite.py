@@ -80,6 +80,8 @@ def _engine(path: Path) -> Engine:
     engine = create_engine(
         f"sqlite:///{path}",
         paramstyle="named",
+        # A view that is held open never keeps another reader waiting.
+        max_overflow=-1,
         connect_args={"isolation_level": None, "check_same_thread": False},
     )
     event.listen(engine, "connect", _configure)
