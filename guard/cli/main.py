@@ -17,7 +17,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from guard.cli.authority_commands import authority
 from guard.cli.capture_commands import capture
-from guard.cli.exits import DeniedError, Failure
+from guard.cli.exits import DeniedError, Failure, UsageTroubleError
 from guard.cli.invocation import Group, Invocation
 from guard.cli.log_commands import log
 from guard.cli.output import Output, plain
@@ -74,36 +74,48 @@ def run(arguments: list[str]) -> int:
         )
     except Exception as error:  # noqa: BLE001 - the last stop: one line and never a traceback
         return _end(invocation, error)
-    except KeyboardInterrupt:
-        _say("stopped")
-        return 1
     return result if isinstance(result, int) else 0
 
 
 def _end(invocation: Invocation, error: Exception) -> int:
+    failure = _failure(error)
+    if failure is not None:
+        return _fail(invocation, failure)
     match error:
-        case Failure():
-            return _fail(invocation, error)
-        case Refused():
-            return _fail(invocation, DeniedError(error.reason.value, error.detail))
+        case click.Abort() if isinstance(error.__context__, KeyboardInterrupt):
+            _say("stopped; what the guard was asked before may be done all the same")
         case click.Abort():
             _say("stopped; nothing was done")
-            return 1
-        case click.UsageError() if error.message.startswith("Got unexpected extra argument"):
-            # click would repeat the words, and they may be half of a number.
-            _say("error: words too many; put values with blanks in quotes")
-            return error.exit_code
         case click.ClickException():
             error.show()
             return error.exit_code
         case BrokenPipeError():
             # Nobody reads standard output any more; Python must not try to flush it at the end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
-    _say(
-        f"error: unexpected {type(error).__name__}; this is a fault of callguard, please report it"
-    )
+        case _:
+            _say(f"error: a fault of callguard, please report it: {_place(error)}")
     return 1
+
+
+def _failure(error: Exception) -> Failure | None:
+    match error:
+        case Failure():
+            return error
+        case Refused():
+            return DeniedError(error.reason.value, error.detail)
+        case click.UsageError() if error.message.startswith("Got unexpected extra argument"):
+            # click would repeat the words, and they may be half of a number.
+            return UsageTroubleError("words too many; put values with blanks in quotes")
+    return None
+
+
+def _place(error: Exception) -> str:
+    """Name an unexpected error and its place, never its text: that may hold anything."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "nowhere"
+    return f"{type(error).__name__} at {where}"
 
 
 def _fail(invocation: Invocation, failure: Failure) -> int:
