@@ -993,3 +993,60 @@ def test_inspection_agrees(deployment: Deployment) -> None:
     """What the verifier calls approved, the guard's inspection calls complete."""
     envelope = deployment.approved()
     assert not inspect(envelope, deployment.policy, now=deployment.now).missing
+
+
+# --- the order ----------------------------------------------------------------------------------
+
+
+def test_the_rules_come_in_their_order(deployment: Deployment) -> None:
+    """Evidence that breaks every rule is refused for the first; each one mended, for the next."""
+    now, late = deployment.now, deployment.policy.expires_at
+    over = other_window(deployment, -HOUR, timedelta(0))
+    wrong = commitment(encode_subjects(os.urandom(32), [subject("+4989000111")]))
+    signers = [deployment.people[name].signer for name in ("operator-1", "lead-1")]
+
+    def evidence(**mended: Any) -> Evidence:
+        made = {"signers": signers[:1], "window": over, "by": None, "at": now - HOUR} | mended
+        authority = deployment.authority(window=made["window"], subjects_commitment=wrong)
+        envelope = sign(encode_authority(authority), Kind.AUTHORITY, made["signers"])
+        grant = deployment.sign_grant(grant_for(deployment, authority, envelope), made["by"])
+        record = deployment.record(grant)
+        index = deployment.append(record)
+        proof = deployment.prove(index, record, deployment.checkpoint(at=made["at"]))
+        return Evidence(authority=envelope, grant=grant, proof=proof)
+
+    def attempt(made: Evidence, at: Any = now, **known: Any) -> Callable[[], object]:
+        revoked = known.pop("revoked", EVERYTHING)
+        where = context(deployment, **({"guard_time": at, "revoked": revoked} | known))
+        return lambda: verify_evidence(made, deployment.trusted, where, now=at)
+
+    stranger = new_keys("stranger").signer
+    refused(Reason.CLOCK_IN_DOUBT, attempt(evidence(by=stranger), late, guard_time=now))
+    refused(Reason.TRUST_POLICY_EXPIRED, attempt(evidence(by=stranger), late))
+    refused(Reason.APPROVALS_MISSING, attempt(evidence(by=stranger)))
+    signed: dict[str, Any] = {"signers": signers}
+    refused(Reason.EXPIRED, attempt(evidence(by=stranger, **signed)))
+    signed["window"] = other_window(deployment, -HOUR, HOUR)
+    refused(Reason.GRANT_UNTRUSTED, attempt(evidence(by=stranger, **signed)))
+    refused(Reason.CHECKPOINT_STALE, attempt(evidence(**signed)))
+    signed["at"] = now
+    refused(Reason.REVOKED, attempt(evidence(**signed)))
+    refused(Reason.SUBJECTS_MISMATCH, attempt(evidence(**signed), revoked=frozenset()))
+
+
+class _Everything:
+    """A set that holds every id: everything is revoked."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+EVERYTHING = _Everything()
+
+
+def test_over_comes_before_the_grant(deployment: Deployment) -> None:
+    """An authority that is over refuses as over, whatever grant comes with it."""
+    authority = deployment.authority(window=other_window(deployment, -HOUR, timedelta(0)))
+    envelope = deployment.approved(authority)
+    grant = replace(grant_for(deployment, authority, envelope), node="node-2")
+    refused(Reason.EXPIRED, lambda: verify(deployment, logged(deployment, envelope, grant)))

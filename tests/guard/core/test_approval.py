@@ -15,6 +15,7 @@ import pytest
 from guard.core import envelope as dsse
 from guard.core.approval import ApprovedAuthority, inspect, require_approved
 from guard.core.instruments import DEFAULTS, Instrument
+from guard.core.level import Level
 from guard.core.reasons import Reason, Refused
 from guard.core.trust import Role, SigningKey
 from guard.core.window import Window
@@ -168,6 +169,32 @@ def test_active_is_the_effective_window(deployment: Deployment) -> None:
         made.require_active(deployment.now + timedelta(hours=48))
     with refuses(Reason.NOT_YET_VALID):
         made.require_active(deployment.now - timedelta(seconds=1))
+
+
+@pytest.mark.parametrize("instrument", [Instrument.TICKET, Instrument.PEN_REGISTER])
+def test_level_above_the_instruments(deployment: Deployment, instrument: Instrument) -> None:
+    """An authority above its instrument's level is refused before anybody else signs it."""
+    envelope = deployment.register(deployment.authority(instrument, level=Level.CONTENT))
+    with refuses(Reason.LEVEL_NOT_PERMITTED):
+        inspect(envelope, deployment.policy, now=deployment.now)
+
+
+def test_longer_than_the_rule(deployment: Deployment) -> None:
+    """An authority longer than its rule is refused before anybody else signs it."""
+    window = Window(
+        not_before=deployment.now, not_after=deployment.now + timedelta(hours=24, seconds=1)
+    )
+    envelope = deployment.register(deployment.authority(window=window))
+    with refuses(Reason.WINDOW_TOO_LONG):
+        inspect(envelope, deployment.policy, now=deployment.now)
+
+
+def test_node_as_recipient(deployment: Deployment) -> None:
+    """An authority that a node could read is refused before anybody else signs it."""
+    recipients = (deployment.nodes["node-1"].recipient,)
+    envelope = deployment.register(deployment.authority(recipients=recipients))
+    with refuses(Reason.RECIPIENT_NOT_PERMITTED):
+        inspect(envelope, deployment.policy, now=deployment.now)
 
 
 def test_unknown_node(deployment: Deployment) -> None:
