@@ -31,7 +31,7 @@ __all__ = ["Delta", "NodeFeed", "Withdrawal"]
 _LIVE = frozenset({CaptureState.GRANTED, CaptureState.ARMED})
 _IN_FORCE = frozenset({AuthorityState.PROVISIONAL, AuthorityState.APPROVED})
 _MOST_BYTES = 1024 * 1024
-_NOTHING_RUNS = 180
+_NOTHING_RUNS = 30
 _WHY = {"revoked": Reason.REVOKED, "expired": Reason.EXPIRED}
 
 
@@ -126,7 +126,8 @@ class NodeFeed:
     def renewals(self) -> tuple[list[str], float]:
         """Return the grants to renew now, and seconds until the next renewal is due (rule 4).
 
-        The pause is a third of the shortest lease, so that two renewals may be lost.
+        The pause is a third of the shortest lease, so that two renewals may be lost, and a few
+        seconds while nothing runs: with the leases a node hears the guard's time.
         """
         now = self.office.clock.now()
         renewed: list[str] = []

@@ -1,8 +1,9 @@
 """The service of the contract that talks with the agents: one session per node.
 
 1. The first message is Hello, exactly once. A node's newer session ends its older one.
-2. Down go, in this order: trust policies, the desired state, leases. Up come receipts, heartbeats,
-   segments. A receipt or segment is acknowledged when it is durable, never before.
+2. Down go trust policies, then the guard's time with the leases, then the desired state. Up come
+   receipts, heartbeats, segments. A receipt or segment is acknowledged when it is durable, never
+   before.
 3. The session looks at least once a second whether its caller is still one: certificate, place in
    the trust policy, newest session.
 4. A segment that cannot be taken now (a full disk) is asked for again later and holds up nothing
@@ -146,9 +147,11 @@ class _Session:
             if not self.services.presence.is_newest(self.admitted.caller.name, self.token):
                 raise _SessionOverError
             await self._push_trust()
-            if await self._push_state() or loop.time() >= renew_at:
+            if loop.time() >= renew_at or await self._push_state():
+                # The first word says the guard's time, without which a node arms nothing.
                 pause = await self._push_leases()
                 renew_at = loop.time() + pause
+                await self._push_state()
             await self._retry(loop.time())
             await self._wait(min(renew_at - loop.time(), _LOOK_EVERY))
 
@@ -180,10 +183,9 @@ class _Session:
 
     async def _push_leases(self) -> float:
         renewed, pause = self.feed.renewals()
-        if renewed:
-            now = to_timestamp(self.services.office.clock.now())
-            renewal = messages.LeaseRenewal(grant_ids=renewed, guard_time=now)
-            await self._send(messages.SessionResponse(lease_renewal=renewal))
+        now = to_timestamp(self.services.office.clock.now())
+        renewal = messages.LeaseRenewal(grant_ids=renewed, guard_time=now)
+        await self._send(messages.SessionResponse(lease_renewal=renewal))
         return pause
 
     # --- up -----------------------------------------------------------------------------------
