@@ -19,12 +19,20 @@ class Clock(Protocol):
     def now(self) -> Instant:
         """Return this moment."""
 
+    def nanoseconds(self) -> tuple[int, int]:
+        """Return this moment as nanoseconds of the boot and of the wall clock."""
+
 
 class SystemClock:
     """CLOCK_BOOTTIME and CLOCK_REALTIME of the kernel (clock_gettime(2))."""
 
     def now(self) -> Instant:
         """Return this moment; the wall clock in whole microseconds."""
-        boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        wall_ns = time.clock_gettime_ns(time.CLOCK_REALTIME)
+        boot_ns, wall_ns = self.nanoseconds()
         return Instant(boot_ns=boot_ns, wall=_EPOCH + timedelta(microseconds=wall_ns // 1000))
+
+    @staticmethod
+    def nanoseconds() -> tuple[int, int]:
+        """Return this moment as nanoseconds of the boot and of the wall clock."""
+        boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        return boot_ns, time.clock_gettime_ns(time.CLOCK_REALTIME)

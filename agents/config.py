@@ -94,7 +94,7 @@ def parse_config(text: str, folder: Path) -> Config:
         sip_ports=_ports(table),
         sip_tcp=table.flag("sip_tcp", default=False),
         segment_length=timedelta(seconds=table.integer("segment_seconds", 1, 300, default=5)),
-        segment_bytes=table.integer("segment_megabytes", 1, 1024, default=16) * MEGABYTE,
+        segment_bytes=table.integer("segment_megabytes", 1, 1024, default=4) * MEGABYTE,
         tls=TlsFiles(certificate=tls.file("certificate"), key=tls.file("key"), ca=tls.file("ca")),
     )
     tls.finish()

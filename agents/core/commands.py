@@ -86,10 +86,14 @@ class MoveDeadline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchIdentity:
-    """Let the kernel hand up messages that hold this identity, until ``deadline``."""
+    """Let the kernel hand up messages that hold this identity, until ``deadline``.
+
+    ``grants``: those that want it.
+    """
 
     identity: Identity
     deadline: int
+    grants: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,9 +164,10 @@ class ForgetReceipts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmedCapture:
-    """One armed capture as a heartbeat tells of it."""
+    """One armed capture as a heartbeat tells of it; the level is for the node's own status."""
 
     grant_id: str
+    level: Level
     calls: int
     packets: int
     bytes: int

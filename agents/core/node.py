@@ -91,6 +91,15 @@ class Node:
         """Whether nothing is armed and nothing is still being sealed."""
         return not self._armed and not self._closing
 
+    def armed(self, now: Instant) -> tuple[do.ArmedCapture, ...]:
+        """Return what is armed, with its counters over every start."""
+        running = ((each, self._leases[grant_id]) for grant_id, each in self._armed.items())
+        return reports.running(running, now)
+
+    def doubt(self, now: Instant) -> str | None:
+        """Return why the clock cannot be believed, or None."""
+        return self._admission.doubt(now)
+
     def next_deadline(self) -> int | None:
         """Return when `WakeUp` is due, in boot-clock nanoseconds; None: not by itself."""
         dues = [self._leases.next_deadline(), self._waiting.next_deadline(), self._heartbeat]
@@ -393,8 +402,7 @@ class Node:
         return [do.ResendReceipts(), self._beat(now)]
 
     def _beat(self, now: Instant) -> Command:
-        running = ((each, self._leases[grant_id]) for grant_id, each in self._armed.items())
-        return reports.heartbeat(running, now)
+        return do.SendHeartbeat(wall=now.wall, boot_ns=now.boot_ns, armed=self.armed(now))
 
     def _settle(self) -> list[Command]:
         return self._watching.settle({lease.grant_id: lease.deadline for lease in self._leases})

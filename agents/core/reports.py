@@ -1,4 +1,4 @@
-"""What the node says of a capture: receipts, heartbeats, and lines for its own log.
+"""What the node says of a capture: receipts, counters, and lines for its own log.
 
 Every receipt's details are numbers and words of the vocabulary; none holds a subject.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from agents.core import commands as do
 from agents.core import events as on
 from agents.core.armed import Armed, Closing
-from agents.core.commands import Command, Log
+from agents.core.commands import ArmedCapture, Command, Log
 from agents.core.instant import NANOSECONDS, Instant
 from agents.core.leases import Lease
 from agents.core.receipts import Draft
@@ -18,7 +18,7 @@ from agents.core.verifier import VerifiedGrant
 from guard.core.reasons import Refused
 from guard.core.receipt import ReceiptKind
 
-__all__ = ["armed", "closed", "disarmed", "heartbeat", "refused", "sealed"]
+__all__ = ["armed", "closed", "disarmed", "refused", "running", "sealed"]
 
 
 def armed(grant: VerifiedGrant, lease: Lease, now: Instant) -> list[Command]:
@@ -28,7 +28,7 @@ def armed(grant: VerifiedGrant, lease: Lease, now: Instant) -> list[Command]:
     return [
         do.PersistClock(wall=now.wall),
         _receipt(ReceiptKind.ARMED, grant_id, now, level=level, lease_seconds=seconds),
-        Log("armed", (("grant", grant_id), ("level", level))),
+        Log("armed", (("grant", grant_id), ("reach", level))),
     ]
 
 
@@ -85,20 +85,20 @@ def closed(closing: Closing, totals: on.CaptureClosed, now: Instant) -> list[Com
     ]
 
 
-def heartbeat(running: Iterable[tuple[Armed, Lease]], now: Instant) -> Command:
-    """Say that the agent lives, and what is armed."""
-    captures = tuple(
-        do.ArmedCapture(
+def running(captures: Iterable[tuple[Armed, Lease]], now: Instant) -> tuple[ArmedCapture, ...]:
+    """Say what is armed, and until when unless it is renewed."""
+    return tuple(
+        ArmedCapture(
             grant_id=lease.grant_id,
+            level=each.grant.level,
             calls=each.before.calls + each.calls,
             packets=each.before.packets + each.packets,
             bytes=each.before.bytes + each.bytes,
             drops=each.drops,
             lease_until=now.wall_of(lease.deadline),
         )
-        for each, lease in running
+        for each, lease in captures
     )
-    return do.SendHeartbeat(wall=now.wall, boot_ns=now.boot_ns, armed=captures)
 
 
 def _receipt(kind: ReceiptKind, grant_id: str, now: Instant, **details: str | int) -> Command:

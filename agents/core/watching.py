@@ -98,4 +98,4 @@ def _flow_command(settled: Settled[LeveledFlow]) -> Command:
 def _identity_command(settled: Settled[Identity]) -> Command:
     if not settled.grants:
         return UnwatchIdentity(identity=settled.thing)
-    return WatchIdentity(identity=settled.thing, deadline=settled.deadline)
+    return WatchIdentity(identity=settled.thing, deadline=settled.deadline, grants=settled.grants)

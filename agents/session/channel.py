@@ -30,7 +30,7 @@ _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.ssl_target_name_override", GUARD_NAME),  # Rule 1.
     ("grpc.enable_http_proxy", 0),  # Rule 2.
     # Rule 4. A guard allows half of this; anything below its minimum is answered with a goodbye.
-    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.max_receive_message_length", 64 << 20),
     ("grpc.enable_retries", 0),

@@ -55,7 +55,7 @@ def test_values_become_the_tree():
     assert config.state_dir == Path("/var/lib/callguard-agent/state")
     assert config.spool_bytes == 10240 << 20
     assert config.segment_length == timedelta(seconds=5)
-    assert config.segment_bytes == 16 << 20
+    assert config.segment_bytes == 4 << 20
     assert config.interfaces == ("eth0",)
     assert config.sip_ports == (5060,)
     assert config.sip_tcp is False

@@ -16,6 +16,7 @@ from agents.session.uploads import Upload
 from guard.api.v1 import node_service_pb2 as pb
 from guard.api.v1.reason_pb2 import Reason as WireReason
 from guard.core.evidence import Evidence
+from guard.core.level import Level
 from guard.core.reasons import Reason
 from tests.builders.deployment import NOW, new_id
 
@@ -104,7 +105,9 @@ def test_a_word_to_stop_is_obeyed_whatever_its_reason(reason: int):
 
 def test_what_the_agent_says():
     """Counters, times and bytes go into the fields made for them."""
-    armed = do.ArmedCapture(grant_id=GRANT, calls=1, packets=2, bytes=3, drops=4, lease_until=NOW)
+    armed = do.ArmedCapture(
+        grant_id=GRANT, level=Level.CONTENT, calls=1, packets=2, bytes=3, drops=4, lease_until=NOW
+    )
     beat = translate.heartbeat(do.SendHeartbeat(wall=NOW, boot_ns=5, armed=(armed,))).heartbeat
     upload = Upload(
         grant_id=GRANT, number=7, path=Path("/x"), size=8, sha256=b"s" * 32, receipt=b"r"

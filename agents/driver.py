@@ -1,0 +1,313 @@
+"""The one driver: applies events to the rules, one by one, and carries out what they command.
+
+1. Commands are carried out in the order given. What must be durable is durable before what follows
+   it happens.
+2. A receipt is numbered, signed and on disk before it is sent; the receipt of a segment is also
+   kept beside it, as long as the node has the segment.
+3. A failure here (the memory cannot be written, a map cannot be cleared) is the agent's end, not a
+   line in the log: without its record nothing is captured.
+4. Everything here runs on the event loop's thread. The engine's threads hand their outcomes over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+import structlog
+from securesystemslib.signer import Signer
+
+from agents.capture import outcomes
+from agents.capture.outcomes import Outcome, SealedSegment
+from agents.capture.spool import Spool
+from agents.clock import Clock
+from agents.core import commands as do
+from agents.core import events as on
+from agents.core.commands import Command
+from agents.core.events import Event
+from agents.core.instant import NANOSECONDS
+from agents.core.node import Node
+from agents.core.receipts import Chain, Draft, Link
+from agents.hands import Hands, Manual
+from agents.session.client import Session, Standing
+from agents.session.uploads import Upload
+from agents.state import Kept, StateDir
+from guard.core import envelope
+from guard.core.receipt import ReceiptKind, encode_receipt
+
+__all__ = ["Driver", "Parts"]
+
+_Key = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the driver works with; ``session_of`` makes the session that the driver serves."""
+
+    node: Node
+    chain: Chain
+    signer: Signer
+    state: StateDir
+    spool: Spool
+    hands: Hands
+    clock: Clock
+    log: structlog.typing.FilteringBoundLogger
+    session_of: Callable[[Driver], Session]
+
+
+class Driver:
+    """See the module's docstring. ``on_failure`` is told of what ends the agent (rule 3)."""
+
+    def __init__(self, parts: Parts, *, on_failure: Callable[[BaseException], None]) -> None:
+        self._node = parts.node
+        self._chain = parts.chain
+        self._signer = parts.signer
+        self._state = parts.state
+        self._spool = parts.spool
+        self._hands = parts.hands
+        self._clock = parts.clock
+        self._log = parts.log
+        self._on_failure = on_failure
+        self._events: deque[Event] = deque()
+        self._applying = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._counted_at = 0
+        self._segments: dict[_Key, SealedSegment] = {}
+        self._segment_receipts: dict[_Key, bytes] = {}
+        self._over: set[str] = set()
+        self.session = parts.session_of(self)
+
+    # -- what the session asks and tells (`agents.session.client.Rules`) ------------------------
+
+    def standing(self) -> Standing:
+        """Say where the agent stands."""
+        return Standing(
+            revision=self._node.revision,
+            trust_version=self._node.trust_version,
+            receipt_sequence=self._chain.sequence,
+        )
+
+    def happened(self, event: Event) -> None:
+        """Apply an event, and everything that follows from it."""
+        self._events.append(event)
+        if self._applying:
+            return
+        self._applying = True
+        try:
+            while self._events:
+                for command in self._node.handle(self._events.popleft(), self._clock.now()):
+                    self._carry_out(command)
+        finally:
+            self._applying = False
+            self._events.clear()
+        self._set_timer()
+
+    def log(self, event: str, **fields: str | int) -> None:
+        """Tell the operator of the node."""
+        self._log.info(event, **fields)
+
+    # -- what happens beside the session ---------------------------------------------------------
+
+    def take_up(self, kept: Kept) -> None:
+        """Take up what an earlier start left in the spool, with or without a receipt."""
+        self._over = set(kept.ended)
+        self._segment_receipts = dict(kept.segments)
+        for lost in self._spool.lost:
+            self._log.warning(
+                "segment_lost", grant=lost.grant_id, number=lost.number, why=lost.loss.value
+            )
+        for segment in self._spool.waiting():
+            key = (segment.grant_id, segment.number)
+            if key in self._segment_receipts:
+                self._segments[key] = segment
+                self._offer(key)
+            else:
+                self.outcome(outcomes.SegmentSealed(segment=segment))
+        for key in set(self._segment_receipts) - set(self._segments):
+            del self._segment_receipts[key]
+            self._state.forget_segment(*key)
+
+    def outcome(self, outcome: Outcome) -> None:
+        """Take an outcome of the engine."""
+        match outcome:
+            case outcomes.SegmentSealed(segment=segment):
+                self._segments[segment.grant_id, segment.number] = segment
+                self.happened(_sealed(segment))
+            case outcomes.CaptureFailed(grant_id=grant_id, failure=failure, detail=detail):
+                self.happened(on.CaptureFailed(grant_id=grant_id, detail=f"{failure}: {detail}"))
+            case outcomes.LimitReached(grant_id=grant_id):
+                self.happened(on.LimitReached(grant_id=grant_id))
+            case outcomes.CaptureClosed(grant_id=grant_id, totals=totals):
+                self.happened(
+                    on.CaptureClosed(
+                        grant_id=grant_id,
+                        packets=totals.packets,
+                        bytes=totals.bytes,
+                        drops=totals.drops,
+                    )
+                )
+                self._tidy(grant_id)
+            case _:
+                assert_never(outcome)
+
+    def status(self) -> dict[str, Any]:
+        """Say what runs, without a subject."""
+        now = self._clock.now()
+        return {
+            "session": self.session.open,
+            "trust_version": self._node.trust_version,
+            "revision": self._node.revision,
+            "clock": self._node.doubt(now) or "good",
+            "armed": [
+                {
+                    "grant": each.grant_id,
+                    "level": each.level.value,
+                    "calls": each.calls,
+                    "packets": each.packets,
+                    "bytes": each.bytes,
+                    "drops": each.drops,
+                    "lease_until": each.lease_until.isoformat(timespec="seconds"),
+                }
+                for each in self._node.armed(now)
+            ],
+            "receipts_waiting": len(self._chain.unaccepted),
+            "segments_waiting": len(self._segments),
+            "spool_bytes": self._spool.used,
+        }
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing is armed, sealed, or waiting for a guard that is there to take it."""
+        return self._node.idle and not (self.session.open and self._chain.unaccepted)
+
+    @property
+    def disarmed(self) -> bool:
+        """Whether nothing is armed or being sealed."""
+        return self._node.idle
+
+    def stop_timer(self) -> None:
+        """Wake up no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    # -- time ------------------------------------------------------------------------------------
+
+    def _set_timer(self) -> None:
+        self.stop_timer()
+        due, now = self._node.next_deadline(), self._clock.now().boot_ns
+        seconds = 1.0 if due is None else min(1.0, max(0.0, (due - now) / NANOSECONDS))
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._wake_up)
+
+    def _wake_up(self) -> None:
+        try:
+            now = self._clock.now().boot_ns
+            if now - self._counted_at >= NANOSECONDS // 2:
+                self._counted_at = now
+                self._count()
+            due = self._node.next_deadline()
+            if due is not None and due <= now:
+                self.happened(on.WakeUp())
+            else:
+                self._set_timer()
+        except BaseException as error:  # noqa: BLE001 - rule 3
+            self._on_failure(error)
+
+    def _count(self) -> None:
+        for grant_id in self._hands.open:
+            packets, octets, drops = self._hands.counters(grant_id)
+            self.happened(on.Counted(grant_id=grant_id, packets=packets, bytes=octets, drops=drops))
+
+    # -- commands --------------------------------------------------------------------------------
+
+    def _carry_out(self, command: Command) -> None:  # noqa: C901, PLR0912 - one case per command
+        match command:
+            case do.SendReceipt(draft=draft):
+                self._send_receipt(draft)
+            case do.ResendReceipts():
+                self.session.resend([link.envelope for link in self._chain.unaccepted])
+            case do.ForgetReceipts(sequence=sequence):
+                self._chain.accepted(sequence)
+                self._state.forget_receipts(sequence)
+            case do.SendHeartbeat():
+                self.session.send_heartbeat(command)
+            case do.OfferSegment(grant_id=grant_id, number=number):
+                self._offer((grant_id, number))
+            case do.DeleteSegment(grant_id=grant_id, number=number):
+                self._delete((grant_id, number))
+            case do.PersistTrust(envelopes=envelopes):
+                self._state.put_trust(envelopes)
+            case do.PersistEnded(grant_id=grant_id):
+                self._over.add(grant_id)
+                self._state.put_ended(grant_id)
+            case do.PersistRevoked(authority_id=authority_id):
+                self._state.put_revoked(authority_id)
+            case do.PersistClock(wall=wall):
+                self._state.put_latest(wall)
+            case do.PersistProgress(grant_id=grant_id, progress=progress):
+                self._state.put_progress(grant_id, progress)
+            case do.Log(event=event, fields=fields, warning=warning):
+                (self._log.warning if warning else self._log.info)(event, **dict(fields))
+            case _:
+                self._use_hands(command)
+
+    def _use_hands(self, command: Manual) -> None:
+        self._events.extend(self._hands.carry_out(command))
+
+    def _send_receipt(self, draft: Draft) -> None:
+        receipt = self._chain.next(draft)
+        signed = envelope.encode(
+            envelope.sign(encode_receipt(receipt), envelope.Kind.RECEIPT, self._signer)
+        )
+        self._state.put_receipt(Link(sequence=receipt.sequence, envelope=signed))  # Rule 2.
+        self._chain.add(signed)
+        if draft.kind is ReceiptKind.SEALED:
+            key = (draft.grant_id, int(draft.details["number"]))
+            self._state.put_segment(*key, signed)
+            self._segment_receipts[key] = signed
+        self.session.send_receipt(signed)
+
+    # -- segments --------------------------------------------------------------------------------
+
+    def _offer(self, key: _Key) -> None:
+        segment = self._segments[key]
+        self.session.offer(
+            Upload(
+                grant_id=segment.grant_id,
+                number=segment.number,
+                path=segment.path,
+                size=segment.size,
+                sha256=bytes.fromhex(segment.sha256),
+                receipt=self._segment_receipts[key],
+            )
+        )
+
+    def _delete(self, key: _Key) -> None:
+        if self._segments.pop(key, None) is None:
+            return  # Said twice, or of a segment that is not ours.
+        self._segment_receipts.pop(key, None)
+        self._spool.stored(*key)
+        self._state.forget_segment(*key)
+        self._tidy(key[0])
+
+    def _tidy(self, grant_id: str) -> None:
+        """Remove the folder of a grant that has ended and of which nothing is left."""
+        waiting = any(grant == grant_id for grant, _ in self._segments)
+        if grant_id in self._over and grant_id not in self._hands.open and not waiting:
+            self._spool.forget(grant_id)
+
+
+def _sealed(segment: SealedSegment) -> on.SegmentSealed:
+    return on.SegmentSealed(
+        grant_id=segment.grant_id,
+        number=segment.number,
+        sha256=segment.sha256,
+        size=segment.size,
+        packets=segment.packets,
+        bytes=segment.bytes,
+        drops=segment.drops,
+        first=segment.first,
+        last=segment.last,
+    )
