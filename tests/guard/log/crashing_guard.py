@@ -1,13 +1,15 @@
 """A guard's ledger in a process of its own, which dies by SIGKILL at a chosen step.
 
 Usage: crashing_guard.py STORE STEP NUMBER. Prints `done INDEX` for every plan whose result it was
-told, and dies at the NUMBERth time that STEP is reached.
+told, and dies at the NUMBERth time that STEP is reached. With the step `no more`, the system instead
+refuses to let any file grow beyond NUMBER bytes, and it prints `stopped` when the ledger has.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 from datetime import UTC, datetime
@@ -15,7 +17,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from guard.app.ports import Plan
+from guard.app.ports import LedgerUnavailable, Plan
 from guard.core.record import Record, RecordKind
 from guard.log.sequencer import Sequencer
 from guard.store.sqlite import SqliteStore
@@ -70,21 +72,37 @@ class DyingStore(SqliteStore):
         return Dying(super().begin(sync=sync), self.steps)
 
 
-async def work(ledger: Sequencer) -> None:
-    async def one(number: int) -> None:
-        index = await ledger.execute(
-            lambda view, index: Plan(result=index, records=[record(number), record(number)])
-        )
-        os.write(1, f"done {index}\n".encode())
+async def one(ledger: Sequencer, number: int) -> None:
+    index = await ledger.execute(
+        lambda view, index: Plan(result=index, records=[record(number), record(number)])
+    )
+    os.write(1, f"done {index}\n".encode())
 
+
+async def until_refused(ledger: Sequencer) -> None:
+    for number in range(1000):
+        try:
+            await one(ledger, number)
+        except LedgerUnavailable as error:
+            if "until a new start" in str(error):
+                os.write(1, b"stopped\n")
+                return
+
+
+async def work(ledger: Sequencer) -> None:
     for first in range(0, 40, 8):
-        await asyncio.gather(*(one(number) for number in range(first, first + 8)))
+        await asyncio.gather(*(one(ledger, number) for number in range(first, first + 8)))
 
 
 def main() -> None:
     path, step, number = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     DyingStore.steps = Steps(step, number)
     ledger = Sequencer(DyingStore(path), origin=ORIGIN, key=KEY)
+    if step == "no more":
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (number, number))
+        asyncio.run(until_refused(ledger))
+        return
     ledger.listen(lambda: DyingStore.steps.at("after checkpoint"))
     asyncio.run(work(ledger))
 

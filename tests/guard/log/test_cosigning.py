@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from guard.app.ports import Plan
+from guard.app.ports import LedgerUnavailable, Plan
 from guard.core.checkpoint import cosign, parse_checkpoint, verify_checkpoint
 from guard.core.note import KeyType, encode_vkey, parse_note, parse_vkey, verifier_key
 from guard.core.record import Record, RecordKind
@@ -303,6 +303,22 @@ async def test_the_loop_recovers(house, monkeypatch):
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
+
+
+async def test_a_store_that_cannot_be_read_fails_the_round_only(house, monkeypatch):
+    """While the store is out of order rounds fail; they neither end the loop nor announce."""
+    home = house(quorum=2)
+    await home.ledger.execute(adding)
+    cosigner = home.cosigner()
+
+    def broken():
+        raise LedgerUnavailable("input/output error")
+
+    with monkeypatch.context() as disorder:
+        disorder.setattr(home.store, "read", broken)
+        assert not await cosigner.round()
+    assert home.announced == []
+    assert await cosigner.round()
 
 
 async def test_a_rolled_back_store_is_not_cosigned(house):

@@ -516,6 +516,25 @@ async def test_killed_at_any_step_it_continues(tmp_path, step, number):
     store.close()
 
 
+@pytest.mark.parametrize("limit", [150_001, 222_222, 300_000])
+async def test_a_disk_that_refuses_to_write_loses_nothing_told(tmp_path, limit):
+    """After a real write error the ledger stops, and a new start finds all that was answered."""
+    path = tmp_path / "guard.db"
+    process = child(path, "no more", limit)
+    output, _ = await asyncio.to_thread(process.communicate)
+    lines = output.splitlines()
+    told = [int(line.split()[1]) for line in lines if line.startswith(b"done")]
+    assert told == list(range(0, 2 * len(told), 2))
+    assert told
+    assert lines[-1] == b"stopped"
+    store = SqliteStore(path)
+    with running(store) as ledger:
+        with ledger.reads() as view:
+            assert view.size() in {told[-1] + 2, told[-1] + 4}
+        await ledger.execute(adding())
+    store.close()
+
+
 def test_a_second_guard_is_refused_until_the_first_is_gone(tmp_path):
     """One store has one guard, also across processes, and is free again after kill -9."""
     path = tmp_path / "guard.db"

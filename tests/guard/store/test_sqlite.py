@@ -19,7 +19,7 @@ from sqlalchemy import create_engine
 from guard.app.ports import LedgerUnavailable, LedgerUnusable, Plan
 from guard.core.record import Record, RecordKind
 from guard.log.sequencer import Sequencer
-from guard.store.migrate import newest
+from guard.store.migrate import NEWEST
 from guard.store.schema import METADATA
 from guard.store.sqlite import SqliteStore
 
@@ -36,7 +36,7 @@ def test_the_migrations_make_the_tables_that_the_code_uses(path):
     with engine.connect() as connection:
         context = MigrationContext.configure(connection)
         assert compare_metadata(context, METADATA) == []
-        assert context.get_current_revision() == newest()
+        assert context.get_current_revision() == NEWEST
     engine.dispose()
 
 
