@@ -1,7 +1,8 @@
 #!/bin/sh
 # Compiles the eBPF programs into the folder given. The objects are committed beside the loader
 # and `make bpf-check` compares them octet by octet, so the compiler must be the same major.
-# No debug information: the objects hold no paths and depend on nothing but source and compiler.
+# Without stack colouring, because the verifier lets nobody but root (CAP_PERFMON) use a place on
+# the stack for a pointer and later for a number. No debug information: the objects hold no paths and depend on nothing but source and compiler.
 set -eu
 NEEDED=14 # Debian 12
 CLANG=${CLANG:-clang-$NEEDED}
@@ -20,7 +21,7 @@ fi
 cd "$here"
 for name in media signalling; do
 	"$CLANG" -target bpf -mcpu=v3 -O2 -Wall -Wextra -Wno-unused-parameter -Werror \
-		-fno-ident -fno-addrsig -idirafter "/usr/include/$(uname -m)-linux-gnu" \
+		-fno-ident -fno-addrsig -mllvm -no-stack-coloring -idirafter "/usr/include/$(uname -m)-linux-gnu" \
 		-c "$name.bpf.c" -o "$out/$name.bpf.o"
 	llvm-strip --strip-debug "$out/$name.bpf.o"
 done

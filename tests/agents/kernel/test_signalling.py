@@ -187,7 +187,7 @@ def names(message):
 
 def names_in_uri(uri):
     written, _, rest = re.match(rb"([^;:@]*)([;:][^@]*)?(.*)", uri, re.DOTALL).groups()
-    digits = re.sub(rb"[-.() ]", b"", unescaped(re.split(rb"[,?]", written)[0]))
+    digits = re.sub(rb"[-.() ]", b"", re.split(rb"[,?]", unescaped(written))[0])
     found = set()
     number = re.fullmatch(rb"(?:\+|00)?+([0-9]{1,30})", digits)
     if number:
@@ -377,12 +377,31 @@ def test_a_message_too_long_to_search_is_passed_while_something_is_armed(filters
 
 
 def test_a_uri_too_long_to_follow_is_undecided(filters, wire):
-    """A user of a thousand octets, or a number of three hundred, hides behind no limit."""
+    """A number behind three hundred dashes hides behind no limit."""
     arm(filters, "sip_uri", PERSON)
-    parameters = sip("To: <sip:alice;" + "x" * 2000 + "@example.com>")
     dashes = sip("To: <sip:+" + "-" * 300 + "15551234567@gw.example>")
+    letters = sip("To: <sip:" + "a" * 300 + "@gw.example>")
 
-    assert received(filters, wire, parameters, dashes) == [parameters, dashes]
+    assert received(filters, wire, dashes, letters) == [dashes]
+
+
+def test_long_parameters_hide_nobody(filters, wire):
+    """Between user and host there may stand as much as fits."""
+    arm(filters, "sip_uri", PERSON)
+    close, apart = ("To: <sip:alice;" + "x;" * 4000 + f"@{host}>" for host in ("example.com", "y"))
+
+    assert received(filters, wire, sip(close), sip(apart)) == [sip(close)]
+
+
+@pytest.mark.parametrize("piece", ["sip:;", "sip:+", "tel:%31"])
+def test_no_message_keeps_the_kernel_long(filters, wire, piece):
+    """A message made to be searched again and again is given up, counted, and left to user space."""
+    crafted = sip((piece * TEXT)[:TEXT])
+    assert received(filters, wire, crafted) == []
+    arm(filters, "sip_uri", PERSON)
+
+    assert received(filters, wire, crafted) == [crafted]
+    assert filters.counters().undecided == 2
 
 
 def test_what_is_undecided_can_be_refused(wire):
