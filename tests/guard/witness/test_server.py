@@ -31,6 +31,7 @@ from guard.witness.config import WitnessConfig, WitnessConfigError, load_witness
 from guard.witness.state import WitnessUnusable
 from tests.builders.witnesses import RunningWitness, SetClock
 
+ROOT = Path(__file__).resolve().parents[3]
 ORIGIN = "guard.example/log"
 KEY = Ed25519PrivateKey.from_private_bytes(b"\x01" * 32)
 LOG = verifier_key(ORIGIN, KeyType.NOTE, KEY.public_key())
@@ -376,6 +377,12 @@ def test_the_configuration_is_read(tmp_path):
     assert (found.host, found.port, found.name) == ("127.0.0.1", 7480, "witness.example/w1")
     assert (found.key_file, found.state_dir) == (tmp_path / "witness.pem", tmp_path / "state")
     assert found.logs == (LOG,)
+
+
+def test_the_example_is_a_configuration():
+    """`config/witness.toml` is read as it stands."""
+    found = load_witness_config(ROOT / "config/witness.toml")
+    assert (found.port, found.name, found.logs[0].name) == (7480, "witness-1", "log.example")
 
 
 @pytest.mark.parametrize(
