@@ -1,6 +1,6 @@
 """From one version of the trust policy and a roster to the next version.
 
-1. Who is not mentioned stays as before; rules, log, witnesses and roots stay as before.
+1. Who and what is not mentioned stays as before; rules and log always do.
 2. A known person who brings a new key keeps the old one on record, ended now. A signature is worth
    what its key is worth when it is used, so what was signed with it must be signed again.
 3. What the result may be is `guard.core.trust`'s to say: it refuses two people with one key.
@@ -42,6 +42,8 @@ def revised(policy: TrustPolicy, roster: Roster, *, now: datetime) -> TrustPolic
         expires_at=now + roster.lasts,
         principals=tuple(people.values()),
         nodes=tuple(nodes.values()),
+        witnesses=roster.witnesses or policy.witnesses,
+        roots=roster.roots or policy.roots,
         test_subjects=policy.test_subjects
         if roster.test_subjects is None
         else roster.test_subjects,
@@ -124,10 +126,23 @@ def changes(before: TrustPolicy | None, after: TrustPolicy) -> list[str]:
         ]
     parts = ("roots", "log", "witnesses", "instruments", "checkpoint_max_age", "clock_tolerance")
     if before:
-        lines += [f"~ {part}" for part in parts if getattr(before, part) != getattr(after, part)]
+        lines += [
+            f"~ {part}{_numbers(after, part)}"
+            for part in parts
+            if getattr(before, part) != getattr(after, part)
+        ]
     if not before or before.test_subjects != after.test_subjects:
         lines.append(f"~ test list: {len(after.test_subjects)} subjects")
     return lines
+
+
+def _numbers(policy: TrustPolicy, part: str) -> str:
+    match part:
+        case "roots":
+            return f": {policy.roots.threshold} of {len(policy.roots.keys)} must sign from then on"
+        case "witnesses":
+            return f": {policy.witnesses.quorum} of {len(policy.witnesses.vkeys)} must cosign"
+    return ""
 
 
 def _words(entry: object) -> str:

@@ -5,7 +5,7 @@
 2. ``signing_key`` (64 hex digits) and ``recipient`` (``age1…``) are the public halves that a holder
    hands over, as ``callguard status`` shows them. Where both are absent, somebody new gets a folder
    with new keys, and somebody known keeps the old.
-3. ``[test_subjects]`` replaces the test list as a whole.
+3. ``[test_subjects]``, ``[witnesses]`` and ``[roots]`` each replace what they name as a whole.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from guard.cli.exits import UsageTroubleError, asking
 from guard.cli.folders import PublicHalf
 from guard.cli.tables import Table, read_table
 from guard.core.subjects import Subject, SubjectKind, parse_subject
-from guard.core.trust import Role, make_key, require_recipient
+from guard.core.trust import Role, Roots, Witnesses, make_key, require_recipient
 
 __all__ = ["DEMO", "NOBODY", "NodeEntry", "Person", "Roster", "read_roster", "take_subjects"]
 
@@ -50,6 +50,8 @@ class Roster:
     nodes: tuple[NodeEntry, ...] = ()
     remove: frozenset[str] = frozenset()
     test_subjects: tuple[Subject, ...] | None = field(default=None, repr=False)
+    witnesses: Witnesses | None = None
+    roots: Roots | None = None
     lasts: timedelta = _LIFE
 
 
@@ -84,6 +86,8 @@ def read_roster(path: Path) -> Roster:
         test_subjects=take_subjects(table.table("test_subjects"))
         if table.has("test_subjects")
         else None,
+        witnesses=_witnesses(table.table("witnesses")) if table.has("witnesses") else None,
+        roots=_roots(table.table("roots")) if table.has("roots") else None,
         lasts=table.span("lasts") if table.has("lasts") else _LIFE,
     )
     table.finish()
@@ -121,6 +125,21 @@ def _node(table: Table) -> NodeEntry:
     entry = NodeEntry(name=name, half=_half(table, name))
     table.finish()
     return entry
+
+
+def _witnesses(table: Table) -> Witnesses:
+    with asking():
+        witnesses = Witnesses(quorum=table.integer("quorum"), vkeys=tuple(table.texts("vkeys")))
+    table.finish()
+    return witnesses
+
+
+def _roots(table: Table) -> Roots:
+    with asking():
+        keys = tuple(make_key(public) for public in table.texts("keys"))
+        roots = Roots(threshold=table.integer("threshold"), keys=keys)
+    table.finish()
+    return roots
 
 
 def _half(table: Table, name: str) -> PublicHalf | None:

@@ -18,12 +18,14 @@ from guard.api.v1.trust_service_pb2 import PublishTrustPolicyRequest
 from guard.cli.deployment import Deployment
 from guard.cli.durations import spoken, stamp
 from guard.cli.exits import TroubleError, UsageTroubleError, asking, checking
+from guard.cli.folders import make_signing_key
 from guard.cli.invocation import Group, Invocation, passes
 from guard.cli.plain_words import grid
 from guard.cli.profile import write_whole
 from guard.cli.revision import changes, next_version
 from guard.cli.roster import read_roster
 from guard.core.envelope import Envelope, Kind, add_signature, encode, parse, verified_keyids
+from guard.core.signingkey import public_part
 from guard.core.trust import InstrumentRule, TrustPolicy, advance, encode_policy, parse_policy
 from guard.keys import KeyFileError, load_signer
 
@@ -108,13 +110,14 @@ def propose(
         proposal = Envelope(payload=encode_policy(after), kind=Kind.TRUST_POLICY, signatures=())
     write_whole(target, encode(proposal), mode=0o644)
     lines = changes(before, after)
+    rotation = " (of the old and of the new roots)" if before.roots != after.roots else ""
     invocation.output.done(
         {"file": str(target), "version": after.version, "changes": lines},
         "\n".join(
             [
                 f"Version {after.version} is proposed in {target}:",
                 *(f"  {line}" for line in lines),
-                f"Next, {before.roots.threshold} root holders, each with a key:",
+                f"Next, {before.roots.threshold} root holders, each with a key{rotation}:",
                 f"  callguard trust sign {target} --root KEYFILE",
             ]
         ),
@@ -160,6 +163,10 @@ def _signed_by(envelope: Envelope, policy: TrustPolicy) -> int:
         )
 
 
+def _lacking(envelope: Envelope, policy: TrustPolicy) -> int:
+    return max(0, policy.roots.threshold - _signed_by(envelope, policy))
+
+
 @trust.command("sign")
 @click.argument("file", type=_FILE)
 @click.option("--root", "key", type=_FILE, required=True, metavar="KEYFILE", help="A root's key.")
@@ -185,12 +192,29 @@ def sign(invocation: Invocation, file: Path, *, key: Path, base: Path | None, ye
         signed = add_signature(envelope, signer)
     write_whole(file, encode(signed), mode=0o644)
     count = _signed_by(signed, policy)
-    missing = max(0, policy.roots.threshold - count)
+    missing = max(_lacking(signed, each) for each in (policy, before) if each)
     invocation.output.done(
         {"file": str(file), "version": policy.version, "signatures": count, "missing": missing},
-        f"{count} of {policy.roots.threshold} signatures. "
+        f"{count} of {policy.roots.threshold} signatures of its roots. "
         + (f"{missing} more to come." if missing else _publishing(file)),
     )
+
+
+@trust.command("key")
+@click.argument("file", type=_FILE)
+@click.option("--new", is_flag=True, help="Make a new Ed25519 key in FILE first.")
+@passes
+def key(invocation: Invocation, file: Path, *, new: bool) -> None:
+    """Print the public half of a signing key, as a roster names it."""
+    try:
+        if new:
+            make_signing_key(file)
+        public = public_part(load_signer(file).public_key)
+    except KeyFileError as error:
+        raise TroubleError(str(error)) from error
+    except OSError as error:
+        raise TroubleError(f"cannot make {file}: {error.strerror}") from error
+    invocation.output.done({"file": str(file), "public": public}, public)
 
 
 def _publishing(file: Path) -> str:

@@ -158,3 +158,53 @@ def test_public_halves_are_enough(
     answer = callguard("trust", "propose", roster, "--deployment", empty.folder, "--json")
     assert answer.code == 0, answer.err
     assert list((empty.folder / "people").iterdir()) == []
+
+
+def public_key(callguard: Callguard, path: Path) -> str:
+    """Make a root's key the way its holder does."""
+    made = callguard("trust", "key", path, "--new", "--json")
+    assert made.code == 0
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert callguard("trust", "key", path).out.strip() == made.json()["public"]
+    return str(made.json()["public"])
+
+
+def test_roots_are_rotated_by_old_and_new(
+    empty: Deployment, callguard: Callguard, tmp_path: Path
+) -> None:
+    """The version that names other roots counts once both thresholds have signed it."""
+    keys = [public_key(callguard, tmp_path / f"new-{n}.key") for n in range(2)]
+    roster = tmp_path / "roster.toml"
+    roster.write_text(f"[roots]\nthreshold = 2\nkeys = {keys}\n".replace("'", '"'))
+    proposed = callguard("trust", "propose", roster, "--deployment", empty.folder, "--json")
+    assert proposed.json()["changes"] == ["~ roots: 2 of 2 must sign from then on"]
+    file, base = empty.folder / "trust/2.json", empty.folder / "trust/1.json"
+    missing = []
+    for key in (tmp_path / "new-0.key", tmp_path / "new-1.key"):
+        signed = callguard("trust", "sign", file, "--root", key, "--base", base, "--yes", "--json")
+        missing.append(signed.json()["missing"])
+    for root in (1, 2):
+        key = empty.folder / f"roots/root-{root}.key"
+        signed = callguard("trust", "sign", file, "--root", key, "--base", base, "--yes", "--json")
+        missing.append(signed.json()["missing"])
+    assert missing == [2, 2, 1, 0]
+    pinned = parse_roots((empty.folder / "guard/roots.json").read_bytes())
+    policy = advance(pinned, [base.read_bytes(), file.read_bytes()], now=SystemClock.now()).policy
+    assert [key.keyval["public"] for key in policy.roots.keys] == keys
+
+
+def test_a_witness_of_somebody_else_is_added_by_its_vkey(
+    empty: Deployment, demo: Deployment, callguard: Callguard, tmp_path: Path
+) -> None:
+    """`witness key` prints what the roster names; a quorum that cannot be met is refused."""
+    config = "witness/witness-1/witness.toml"
+    mine, other = (
+        callguard("witness", "key", "--config", each.folder / config).out.strip()
+        for each in (empty, demo)
+    )
+    roster = tmp_path / "roster.toml"
+    roster.write_text(f'[witnesses]\nquorum = 3\nvkeys = ["{mine}", "{other}"]\n')
+    words = ("trust", "propose", roster, "--deployment", empty.folder, "--json")
+    assert callguard(*words).json()["reason"] == "document_malformed"
+    roster.write_text(f'[witnesses]\nquorum = 2\nvkeys = ["{mine}", "{other}"]\n')
+    assert callguard(*words).json()["changes"] == ["~ witnesses: 2 of 2 must cosign"]
