@@ -21,7 +21,7 @@ from agents.capture.frames import PLAIN_IPV4, destination
 from agents.capture.interfaces import Interfaces
 from agents.capture.moments import NEVER, Clock, OffsetWatch
 from agents.capture.pcapng import packet_packer
-from agents.capture.routing import Line, RouteTable
+from agents.capture.routing import Line, RouteTable, Sink
 
 Packet = tuple[int, int, int, int, int, memoryview]
 """Seconds, nanoseconds (wall clock), captured and original length, interface index, frame."""
@@ -33,6 +33,8 @@ after which the kernel hands over a block that is not full."""
 _POLL_MS = 50
 _FLUSH_NS = 500_000_000
 _FLUSH_PACKETS = 1024
+_FLUSH_PARTS = 32
+_MOST_SHORTCUTS = 1 << 16
 _SECOND = 1_000_000_000
 _ENHANCED_PACKET = 6
 
@@ -53,7 +55,7 @@ class Ring(Protocol):
 class Outlet(Line):
     """A line whose buffered blocks go to `write`; `add_drops` hears of drops."""
 
-    __slots__ = ("add_drops", "write")
+    __slots__ = ("add_drops", "flush_at", "write")
 
     def __init__(
         self,
@@ -64,6 +66,7 @@ class Outlet(Line):
         super().__init__(deadline)
         self.write = write
         self.add_drops = add_drops
+        self.flush_at = 0
 
 
 class Packers(dict[int, tuple[Struct, int]]):
@@ -72,6 +75,10 @@ class Packers(dict[int, tuple[Struct, int]]):
     def __missing__(self, captured: int) -> tuple[Struct, int]:
         made = self[captured] = packet_packer(captured)
         return made
+
+
+def _nobody(_: bytes) -> None:
+    """Take a packet that no grant may have."""
 
 
 class RingDrain:
@@ -94,9 +101,11 @@ class RingDrain:
         self._table = RouteTable(self._watch)
         self._outlets: dict[Outlet, Callable[[], None] | None] = {}
         self._packers = Packers()
+        self._shortcuts: dict[bytes, Sink] = {}
+        self._shortcuts_of = -1
         self._next_end = NEVER
         self._read_through = 0
-        self._flushed_at = 0
+        self._counted_at = 0
         self._dropped = ring.statistics()[1]
         self._stopping = False
         self._over = False
@@ -122,6 +131,9 @@ class RingDrain:
         with self._mutex:
             self._outlets[outlet] = None
             self._next_end = min(self._next_end, outlet.deadline)
+            # Captures that began together do not all wake their sealing threads together.
+            part = len(self._outlets) % _FLUSH_PARTS
+            outlet.flush_at = self._clock()[0] + _FLUSH_NS * part // _FLUSH_PARTS
 
     def route(self, key: bytes, outlet: Outlet) -> None:
         """Give a flow's packets to a capture from now on."""
@@ -193,69 +205,67 @@ class RingDrain:
 
     def _take_unseen(self, line: Line) -> int:
         append, numbers, packers = line.buffer.append, self._interfaces, self._packers
-        (layout, total), length, wall = packers[0], 0, 0
-        pack = layout.pack
+        pack, total, length, number, came_in = packers[0][0].pack, 0, -1, 0, -1
+        second, base, wall = -1, 0, 0
         for seconds, nanoseconds, captured, original, interface, frame in self._ring.read_block():
-            if captured != length:
+            if captured != length or interface != came_in:
                 layout, total = packers[captured]
                 pack, length = layout.pack, captured
-            wall = seconds * _SECOND + nanoseconds
+                number, came_in = numbers[interface], interface
+            if seconds != second:
+                second, base = seconds, seconds * _SECOND
+            wall = base + nanoseconds
             data = frame.tobytes()
-            append(
-                pack(
-                    _ENHANCED_PACKET,
-                    total,
-                    numbers[interface],
-                    wall,
-                    captured,
-                    original,
-                    data,
-                    total,
-                )
-            )
+            append(pack(_ENHANCED_PACKET, total, number, wall, captured, original, data, total))
         return wall
 
     def _take_routed(self) -> int:
-        sinks, numbers, packers = self._table.sinks.get, self._interfaces, self._packers
-        (layout, total), length, wall = packers[0], 0, 0
-        pack = layout.pack
+        # The same loop with a look-up. A call of a function for each packet would cost as much.
+        shortcuts = self._current_shortcuts()
+        known, sinks = shortcuts.get, self._table.sinks.get
+        numbers, packers = self._interfaces, self._packers
+        pack, total, length, number, came_in = packers[0][0].pack, 0, -1, 0, -1
+        second, base, wall = -1, 0, 0
         for seconds, nanoseconds, captured, original, interface, frame in self._ring.read_block():
             data = frame.tobytes()
-            wall = seconds * _SECOND + nanoseconds
             if data[12:15] == PLAIN_IPV4:
-                sink = sinks(data[30:34] + data[36:38])
+                sink = known(data[30:38])
+                if sink is None:
+                    sink = sinks(data[30:34] + data[36:38], _nobody)
+                    shortcuts[data[30:38]] = sink
             else:
-                key = destination(data)
-                sink = sinks(key) if key else None
-            if sink is None:
-                continue
-            if captured != length:
+                sink = sinks(destination(data), _nobody)
+            if captured != length or interface != came_in:
                 layout, total = packers[captured]
                 pack, length = layout.pack, captured
-            sink(
-                pack(
-                    _ENHANCED_PACKET,
-                    total,
-                    numbers[interface],
-                    wall,
-                    captured,
-                    original,
-                    data,
-                    total,
-                )
-            )
+                number, came_in = numbers[interface], interface
+            if seconds != second:
+                second, base = seconds, seconds * _SECOND
+            wall = base + nanoseconds
+            sink(pack(_ENHANCED_PACKET, total, number, wall, captured, original, data, total))
         return wall
 
+    def _current_shortcuts(self) -> dict[bytes, Sink]:
+        """Return the sinks by destination and both ports, as they stand side by side in IPv4."""
+        with self._mutex:
+            if self._table.changes != self._shortcuts_of or len(self._shortcuts) > _MOST_SHORTCUTS:
+                self._shortcuts_of, self._shortcuts = self._table.changes, {}
+        return self._shortcuts
+
     def _flush(self, now: int) -> None:
-        due = now - self._flushed_at > _FLUSH_NS
         for outlet in list(self._outlets):
-            if len(outlet.buffer) >= _FLUSH_PACKETS or (due and outlet.buffer):
+            due = now >= outlet.flush_at
+            if due or len(outlet.buffer) >= _FLUSH_PACKETS:
                 self._hand_over(outlet)
-        if due:
-            self._flushed_at = now
+            if due:
+                outlet.flush_at = now + _FLUSH_NS
+        if now - self._counted_at >= _FLUSH_NS:
+            self._counted_at = now
             self._count_drops()
 
     def _hand_over(self, outlet: Outlet) -> None:
+        if not outlet.buffer:
+            return
         # The sinks are bound to this list, so it is emptied and not replaced.
         blocks = outlet.buffer.copy()
         outlet.buffer.clear()
@@ -278,6 +288,5 @@ class RingDrain:
             for outlet, _ in ready:
                 del self._outlets[outlet]
         for outlet, closed in ready:
-            if outlet.buffer:
-                self._hand_over(outlet)
+            self._hand_over(outlet)
             closed()

@@ -70,7 +70,9 @@ class RouteTable:
         self._legs: dict[bytes, list[Leg]] = {}
         self._uses: Counter[Line] = Counter()
         self._unsettled: dict[bytes, int] = {}
-        self.sinks: dict[bytes, Sink] = {}
+        self.sinks: dict[bytes | None, Sink] = {}
+        #: Counts the changes of `sinks`.
+        self.changes = 0
 
     @property
     def sole(self) -> Line | None:
@@ -130,6 +132,7 @@ class RouteTable:
         self._legs[key] = kept
 
     def _connect(self, key: bytes) -> None:
+        self.changes += 1
         legs = self._legs[key]
         if not legs:
             del self._legs[key]
