@@ -218,7 +218,9 @@ class Offers:
 
     def _lost(self) -> set[Tag]:
         lost = {tag for each in self._exchanges.values() for tag in each.lost()}
-        return lost - {tag for each in self._exchanges.values() for tag in each.winners}
+        return lost - {
+            tag for each in self._exchanges.values() if each.initial for tag in each.winners
+        }
 
     def _live_dialogs(self) -> set[Dialog]:
         known = {dialog for each in self._exchanges.values() for dialog in each.dialogs()}

@@ -237,6 +237,70 @@ def test_of_forks_the_winner_is_left(ear: Ear) -> None:
     assert ear.open == A | pair(CALLEE, 7000)
 
 
+def test_a_fork_that_lost_has_nothing_open_whatever_it_agreed_before(ear: Ear) -> None:
+    """What was moved early within a dialog that lost closes with it, for both of its sides."""
+    ear.hear(INVITE, fork("b", 6000), fork("c", 7000))
+    again = {"ends": ("a", "c"), "cseq": "2 UPDATE", "branch": "up"}
+    ear.hear(message("UPDATE", body=sdp(CALLER, 4400), **again))
+    ear.hear(message("200 OK", body=sdp(CALLEE, 7700), **again, **BACK))
+    assert ear.open > C | pair(CALLEE, 7700)
+    ear.hear(OK)
+    ear.wait(1)
+    assert ear.open == A | B
+
+
+def test_provisional_answers_that_differ_all_count_until_the_final(ear: Ear) -> None:
+    """Two early addresses of one side stay open in any order and number of their messages."""
+    first, second = fork("b", 7000), fork("b", 8000)
+    for said in (INVITE, first, second, first, first, second):
+        ear.hear(said)
+        ear.wait(2)
+    assert ear.open == A | pair(CALLEE, 7000) | pair(CALLEE, 8000)
+    ear.hear(OK)
+    ear.wait(1)
+    assert ear.open == A | B
+
+
+def test_a_failure_after_the_success_of_a_transaction_changes_nothing(talking: Ear) -> None:
+    """A final answer stands: another one in its transaction closes nothing."""
+    talking.hear(message("408 Late", ends=("a", "b"), **BACK))
+    talking.wait(5)
+    assert talking.open == A | B
+
+
+def test_a_call_without_tags_is_followed(ear: Ear) -> None:
+    """A caller of the time before tags (RFC 2543) is followed to the end."""
+    ends = ("", "b")
+    ear.hear(
+        message("INVITE", ends=("", ""), body=sdp(CALLER, 4000)),
+        message("100 Trying", ends=("", ""), **BACK),
+    )
+    ear.hear(message("200 OK", ends=ends, body=sdp(CALLEE, 6000), **BACK))
+    ear.wait(5)
+    assert ear.open == A | B
+    bye = {"ends": ends, "cseq": "9 BYE", "branch": "bye"}
+    ear.hear(message("BYE", **bye), message("200 OK", **bye, **BACK))
+    ear.wait(1)
+    assert ear.open == set()
+
+
+def test_a_call_that_fails_after_early_agreements_ends(ear: Ear) -> None:
+    """PRACK and UPDATE within a dialog that never came to be do not keep the call alive."""
+    ear.hear(INVITE, fork("b", 6000))
+    prack, update = (
+        {"ends": ("a", "b"), "cseq": f"{n} {m}", "branch": m}
+        for n, m in ((2, "PRACK"), (3, "UPDATE"))
+    )
+    ear.hear(message("PRACK", **prack), message("200 OK", **prack, **BACK))
+    ear.hear(message("UPDATE", body=sdp(CALLER, 4400), **update))
+    ear.hear(
+        message("200 OK", body=sdp(CALLEE, 6600), **update, **BACK),
+        message("486 Busy", ends=("a", "b"), **BACK),
+    )
+    ear.wait(1)
+    assert (ear.open, ear.count(CallEnded)) == (set(), 1)
+
+
 def test_two_forks_may_both_win(ear: Ear) -> None:
     """When two forks answer both are open, and a BYE to one leaves the other with its caller."""
     ear.hear(INVITE, fork("b", 6000, "200 OK"), fork("c", 7000, "200 OK"))
@@ -528,6 +592,12 @@ def test_a_flood_of_exchanges_and_forks_stays_bounded(talking: Ear) -> None:
         )
     assert len(talking.open) <= DialogLimits().flows
     assert len(talking.tracker._calls["call-1"].offers._exchanges) <= 32
+    talking.wait(2)
+    before = set(talking.open)
+    talking.hear(
+        message("INVITE", ends=("a", "b"), cseq="5 INVITE", branch="x5", body=sdp(CALLER, 4444))
+    )
+    assert talking.open == before
 
 
 def test_a_host_name_is_a_finding(ear: Ear) -> None:
