@@ -133,7 +133,7 @@ def _show_before_signing(
         invocation.output.say("")
         invocation.output.console.print(grid(list(lines_of(inspection, policy, subjects))))
         invocation.output.say("")
-        invocation.output.say(consequence(inspection, policy, person))
+        invocation.output.say(consequence(inspection, policy, person, now=invocation.now()))
 
 
 @authority.command("revoke")

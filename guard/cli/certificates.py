@@ -95,6 +95,12 @@ class CertificateAuthority:
         names = [_host(host) for host in dict.fromkeys([GUARD_NAME, *hosts])]
         return self._leaf("guard", name, names, ExtendedKeyUsageOID.SERVER_AUTH, now)
 
+    def renewed(self, before: x509.Certificate, *, now: datetime) -> KeyPair:
+        """Issue a certificate with a new key for the subject, names and purpose of an old one."""
+        names = before.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        usage = before.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        return self._issue(before.subject, list(names), usage, now)
+
     def _leaf(
         self,
         kind: str,
@@ -103,15 +109,24 @@ class CertificateAuthority:
         purpose: x509.ObjectIdentifier,
         now: datetime,
     ) -> KeyPair:
-        key = generate_private_key(SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         names = [x509.UniformResourceIdentifier(spiffe_id(kind, name)), *hosts]
+        return self._issue(subject, names, x509.ExtendedKeyUsage([purpose]), now)
+
+    def _issue(
+        self,
+        subject: x509.Name,
+        names: Sequence[x509.GeneralName],
+        usage: x509.ExtendedKeyUsage,
+        now: datetime,
+    ) -> KeyPair:
+        key = generate_private_key(SECP256R1())
         issuer = self._certificate.subject
         certificate = (
             _builder(subject, issuer, key, now, _LEAF_LIFE)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+            .add_extension(usage, critical=False)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),

@@ -31,6 +31,7 @@ from guard.cli.folders import (
     make_witness,
     write_public,
 )
+from guard.cli.profile import read_certificate, write_whole
 from guard.cli.revision import names_in, revised
 from guard.cli.roster import NodeEntry, Person, Roster
 from guard.core import envelope
@@ -121,12 +122,31 @@ class Deployment:
         nodes = (replace(each, half=admitted(each, "node", "nodes")) for each in roster.nodes)
         return replace(roster, people=tuple(people), nodes=tuple(nodes))
 
+    def renew(self, folder: Path, *, now: datetime) -> datetime:
+        """Give a holder's folder a new TLS key and certificate of the same names; return its end.
+
+        The key goes first and the certificate last: guard and agent take them up once they fit.
+        Raises TroubleError.
+        """
+        before = read_certificate(folder / "tls.crt")
+        pair = self._authority().renewed(before, now=now)
+        write_whole(folder / "tls.key", pair.key)
+        write_whole(folder / "tls.crt", pair.certificate, mode=0o644)
+        return read_certificate(folder / "tls.crt").not_valid_after_utc
+
+    def holders(self) -> dict[str, Path]:
+        """Return the folders of everybody with a certificate, by name."""
+        found = [self.folder / "guard", *(self.folder / "people").iterdir()]
+        found += (self.folder / "nodes").iterdir()
+        return {each.name: each for each in sorted(found) if (each / "tls.crt").exists()}
+
     def site(self) -> Site:
         """Return where the guard of this deployment is dialled."""
         address = (self.folder / "ca" / "address").read_text().strip()
         return Site(addresses=(address,))
 
     def _authority(self) -> CertificateAuthority:
+        """Load the CA's key, which belongs on the machine where identities are made."""
         try:
             pair = KeyPair(
                 certificate=(self.folder / "ca" / "ca.crt").read_bytes(),

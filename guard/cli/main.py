@@ -9,6 +9,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 
 import click
 
@@ -23,7 +24,7 @@ from guard.cli.log_commands import log
 from guard.cli.output import Output, plain
 from guard.cli.registering_commands import ticket, warrant
 from guard.cli.server_commands import serve, witness
-from guard.cli.setup_commands import init
+from guard.cli.setup_commands import certificate, init
 from guard.cli.status_commands import node, status
 from guard.cli.trust_commands import trust
 from guard.core.reasons import Refused
@@ -31,8 +32,15 @@ from guard.core.reasons import Refused
 __all__ = ["callguard", "main"]
 
 
+def _version() -> str:
+    try:
+        return metadata.version("callguard")
+    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        return "0 (not installed)"
+
+
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="callguard", prog_name="callguard")
+@click.version_option(_version(), prog_name="callguard")
 def callguard() -> None:
     """Guard the content of calls: no capture without a signed, logged, unexpired authority.
 
@@ -51,6 +59,7 @@ for _command in (
     log,
     witness,
     trust,
+    certificate,
     node,
     status,
 ):

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from rich.table import Table
 from rich.text import Text
@@ -89,21 +90,26 @@ def _holder(recipient: str, policy: TrustPolicy) -> str:
     return f"{recipient} (nobody in the trust policy)"
 
 
-def consequence(inspection: Inspection, policy: TrustPolicy, approver: Principal) -> str:
+def consequence(
+    inspection: Inspection, policy: TrustPolicy, approver: Principal, *, now: datetime
+) -> str:
     """Say what happens when ``approver`` signs (rule 2)."""
     authority = inspection.authority
     wanted = policy.rule(authority.instrument).approvals - len(inspection.approvers) - 1
     if wanted > 0:
         return f"When {approver.name} signs, {wanted} more must sign before anything can start."
+    begin = authority.window.not_before
     if authority.instrument is Instrument.EMERGENCY:
+        state = "It is in force already" if begin <= now else f"It is in force from {stamp(begin)}"
         return (
-            f"It is in force already, for {spoken(EMERGENCY_UNSIGNED)} at most. When "
-            f"{approver.name} signs it runs to its end, and what was captured can be fetched."
+            f"{state}, for {spoken(EMERGENCY_UNSIGNED)} at most. When {approver.name} signs it "
+            "runs to its end, and what was captured can be fetched."
         )
     if authority.is_warrant:
+        when = "at once" if begin <= now else f"at {stamp(begin)}"
         return (
-            f"When {approver.name} signs it is in force: the capture starts by itself at "
-            f"{stamp(authority.window.not_before)} on {', '.join(authority.nodes)}."
+            f"When {approver.name} signs it is in force: the capture starts by itself {when} on "
+            f"{', '.join(authority.nodes)}."
         )
     return (
         f"When {approver.name} signs it is in force: {inspection.registrant.name} may start and "

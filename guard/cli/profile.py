@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import pyrage
+from cryptography import x509
 from securesystemslib.signer import CryptoSigner
 
 from guard.cli.exits import TroubleError, UsageTroubleError
 from guard.core.trust import PinnedRoots, parse_roots
 from guard.keys import KeyFileError, load_identity, load_signer, read_secret
 
-__all__ = ["Profile", "load_profile", "write_whole"]
+__all__ = ["Profile", "load_profile", "read_certificate", "write_whole"]
 
 _FILES = ("ca_cert", "tls_cert", "tls_key", "signing_key", "sealing_key", "roots", "state_dir")
 
@@ -101,6 +102,16 @@ def load_profile(folder: Path) -> Profile:
 def _profile(folder: Path, table: dict[str, Any]) -> Profile:
     files = {name: folder / table[name] for name in _FILES}
     return Profile(folder=folder, name=table["name"], guard=table["guard"], **files)
+
+
+def read_certificate(path: Path) -> x509.Certificate:
+    """Read a PEM certificate; raises TroubleError."""
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except OSError as error:
+        raise TroubleError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise TroubleError(f"{path} is not a certificate") from error
 
 
 def write_whole(path: Path, data: bytes, *, mode: int = 0o600) -> None:

@@ -91,21 +91,21 @@ def _keep(
     header: SegmentHeader, chunks: Iterator[bytes], folder: Path, policy: TrustPolicy
 ) -> Kept:
     name = f"{header.capture_id}-{header.number:06d}.pcapng.age"
+    receipt = _receipt(header, policy)
     with _becoming(folder / name) as file:
-        digest = _copy(chunks, file, header)
-        receipt = _receipt(header, digest, policy)
+        _copy(chunks, file, header)
     return Kept(
         number=header.number,
         path=folder / name,
         size=header.size,
-        sha256=digest,
+        sha256=header.sha256.hex(),
         node=receipt.node,
         packets=int(receipt.details["packets"]),
         drops=int(receipt.details["drops"]),
     )
 
 
-def _copy(chunks: Iterator[bytes], file: BinaryIO, header: SegmentHeader) -> str:
+def _copy(chunks: Iterator[bytes], file: BinaryIO, header: SegmentHeader) -> None:
     digest, size = hashlib.sha256(), 0
     for chunk in chunks:
         size += len(chunk)
@@ -117,11 +117,10 @@ def _copy(chunks: Iterator[bytes], file: BinaryIO, header: SegmentHeader) -> str
         raise TroubleError(
             f"segment {header.number} is not what the guard announced; refused. Fetch again"
         )
-    return digest.hexdigest()
 
 
-def _receipt(header: SegmentHeader, digest: str, policy: TrustPolicy) -> Receipt:
-    """Check the node's own word for the segment (rule 1)."""
+def _receipt(header: SegmentHeader, policy: TrustPolicy) -> Receipt:
+    """Check the node's own word for what the header announces (rule 1), before a byte is kept."""
     with checking(f"the receipt of segment {header.number}"):
         envelope = parse(header.receipt, Kind.RECEIPT)
         receipt = parse_receipt(envelope.payload)
@@ -129,7 +128,8 @@ def _receipt(header: SegmentHeader, digest: str, policy: TrustPolicy) -> Receipt
         if node is None or not verified_keyids(envelope, {node.key.keyid: node.key}):
             raise Refused(Reason.SIGNATURE_INVALID, "it is signed by no node of the trust policy")
     said = (receipt.kind, receipt.grant_id, *map(receipt.details.get, ("number", "size", "sha256")))
-    if said != (ReceiptKind.SEALED, header.capture_id, header.number, header.size, digest):
+    announced = (header.number, header.size, header.sha256.hex())
+    if said != (ReceiptKind.SEALED, header.capture_id, *announced):
         raise TroubleError(
             f"segment {header.number} is not the one that node {receipt.node} sealed; refused"
         )

@@ -1,4 +1,4 @@
-"""``callguard init``."""
+"""``callguard init`` and ``callguard certificate renew``."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from pathlib import Path
 
 import click
 
-from guard.cli.deployment import ADDRESS, ORIGIN, WITNESS, Site, create, split_address
+from guard.cli.deployment import ADDRESS, ORIGIN, WITNESS, Deployment, Site, create, split_address
+from guard.cli.durations import stamp
 from guard.cli.exits import UsageTroubleError
-from guard.cli.invocation import Command, Invocation, passes
+from guard.cli.invocation import Command, Group, Invocation, passes
+from guard.cli.output import table
 from guard.cli.roster import DEMO, NOBODY, read_roster
+from guard.core.fields import format_time
 
-__all__ = ["init"]
+__all__ = ["certificate", "init"]
 
 
 @click.command(cls=Command)
@@ -56,6 +59,34 @@ def init(
     invocation.output.done(
         {"folder": str(folder), "people": people, "nodes": nodes, "guard": site.addresses[0]},
         _next_steps(folder, people, nodes),
+    )
+
+
+@click.group(cls=Group)
+def certificate() -> None:
+    """Renew the TLS certificates of a deployment."""
+
+
+@certificate.command("renew")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, exists=True))
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@passes
+def renew(invocation: Invocation, folder: Path, names: tuple[str, ...]) -> None:
+    """Give everybody in the deployment DIR, or those named, new TLS keys and certificates.
+
+    They last 397 days. Signing and sealing keys stay. Carry the new tls.key and tls.crt to where
+    the folders are in use; guard and agents take them up while they run.
+    """
+    deployment = Deployment(folder)
+    holders = deployment.holders()
+    if strangers := set(names) - holders.keys():
+        raise UsageTroubleError(f"nobody here is called {', '.join(sorted(strangers))}")
+    ends = {
+        name: deployment.renew(holders[name], now=invocation.now()) for name in names or holders
+    }
+    invocation.output.done(
+        {"renewed": {name: format_time(end) for name, end in ends.items()}},
+        table(("name", "certificate until"), ((name, stamp(end)) for name, end in ends.items())),
     )
 
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime
 
 import click
-from cryptography import x509
 
 from guard.cli.connection import Connection
 from guard.cli.durations import spoken, stamp
-from guard.cli.exits import TroubleError
 from guard.cli.invocation import Command, Group, Invocation, passes
 from guard.cli.log_verification import checked_checkpoint, remember
 from guard.cli.output import table
 from guard.cli.plain_words import grid
-from guard.cli.profile import Profile
+from guard.cli.profile import read_certificate
 from guard.cli.translate import capture_state
 from guard.core.fields import format_time
 from guard.core.signingkey import public_part
@@ -40,7 +37,7 @@ def status(invocation: Invocation) -> None:
         live = sum(_live_by_node(connection).values())
     found = policy.principal_by_keyid(key.keyid)
     roles = sorted(found.roles) if found else []
-    until, now = _certificate_end(profile), invocation.now()
+    until, now = read_certificate(profile.tls_cert).not_valid_after_utc, invocation.now()
     machine = {
         "name": profile.name,
         "roles": roles,
@@ -64,14 +61,6 @@ def status(invocation: Invocation) -> None:
         ("Captures", f"{live} live"),
     ]
     invocation.output.done(machine, grid(lines))
-
-
-def _certificate_end(profile: Profile) -> datetime:
-    try:
-        loaded = x509.load_pem_x509_certificate(profile.public(profile.tls_cert))
-    except ValueError as error:
-        raise TroubleError(f"{profile.tls_cert} is not a certificate") from error
-    return loaded.not_valid_after_utc
 
 
 def _live_by_node(connection: Connection) -> Counter[str]:

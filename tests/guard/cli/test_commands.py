@@ -399,6 +399,13 @@ def test_a_guard_that_is_not_there_is_status_4(
     assert answer.err.count("\n") == 1
 
 
+def test_a_renewed_certificate_is_accepted(live: Running, as_: As) -> None:
+    """After the guard's and a person's certificates were renewed they still understand each other."""
+    answer = as_("auditor-1", "certificate", "renew", live.folder, "guard", "auditor-1")
+    assert answer.code == 0
+    assert as_("auditor-1", "log", "verify").code == 0
+
+
 def test_a_stranger_is_turned_away(
     live: Running, demo: Deployment, callguard: Callable[..., Answer], tmp_path: Path
 ) -> None:

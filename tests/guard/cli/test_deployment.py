@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -220,3 +221,32 @@ def test_the_example_roster_makes_the_same_people(
     answer = callguard("init", tmp_path / "d", "--roster", example, "--json")
     assert answer.json()["people"] == ["auditor-1", "lead-1", "legal-1", "legal-2", "operator-1"]
     assert answer.json()["nodes"] == ["node-1"]
+
+
+def test_certificates_are_renewed_with_the_same_names(
+    tmp_path: Path, callguard: Callable[..., Answer]
+) -> None:
+    """A renewed certificate has a new key and a later end; names, modes and other keys stay."""
+    made = create(tmp_path / "d", DEMO, Site(), now=NOW - timedelta(days=300))
+    before = {path: path.read_bytes() for path in made.folder.rglob("*") if path.is_file()}
+    old = names(made.folder / "guard/tls.crt")
+    answer = callguard("certificate", "renew", made.folder, "guard", "lead-1", "--json")
+    assert sorted(answer.json()["renewed"]) == ["guard", "lead-1"]
+    changed = {path for path, data in before.items() if path.read_bytes() != data}
+    assert changed == {
+        made.folder / place / name
+        for place in ("guard", "people/lead-1")
+        for name in ("tls.crt", "tls.key")
+    }
+    assert names(made.folder / "guard/tls.crt") == old
+    assert stat.S_IMODE((made.folder / "guard/tls.key").stat().st_mode) == 0o600
+    ends = [
+        x509.load_pem_x509_certificate(data).not_valid_after_utc
+        for data in (
+            before[made.folder / "guard/tls.crt"],
+            (made.folder / "guard/tls.crt").read_bytes(),
+        )
+    ]
+    assert ends[0] < ends[1]
+    assert callguard("certificate", "renew", made.folder, "nobody").code == 2
+    assert len(callguard("certificate", "renew", made.folder, "--json").json()["renewed"]) == 7

@@ -112,3 +112,10 @@ def test_a_file_that_is_not_there_is_named(
     assert answer.code == 2
     assert complaint in answer.err
     assert answer.err.count("\n") == 1
+
+
+def test_the_version_is_told_without_an_installation(callguard: Callguard) -> None:
+    """--version works from a checkout too."""
+    answer = callguard("--version")
+    assert answer.code == 0
+    assert answer.out.startswith("callguard, version ")

@@ -137,11 +137,26 @@ def test_the_consequence_is_said_by_instrument(demo: Deployment, policy: TrustPo
     assert legal
     assert lead
     ticket = inspect(seal(demo, policy, TICKET, "operator-1").envelope, policy, now=NOW)
-    assert "operator-1 may start" in consequence(ticket, policy, lead)
+    assert "operator-1 may start" in consequence(ticket, policy, lead, now=NOW)
     order = inspect(seal(demo, policy, ORDER, "legal-1").envelope, policy, now=NOW)
+    assert "starts by itself at once on node-1" in consequence(order, policy, legal, now=NOW)
+    earlier = NOW - timedelta(hours=1)
     assert "starts by itself at 2026-11-23 22:00:00 UTC on node-1" in consequence(
-        order, policy, legal
+        order, policy, legal, now=earlier
     )
     draft = replace(ORDER, instrument=Instrument.EMERGENCY)
     emergency = inspect(seal(demo, policy, draft, "legal-1").envelope, policy, now=NOW)
-    assert "in force already, for 2d" in consequence(emergency, policy, legal)
+    assert "in force already, for 2d" in consequence(emergency, policy, legal, now=NOW)
+
+
+def test_who_is_not_the_last_is_told_so(demo: Deployment, policy: TrustPolicy) -> None:
+    """Where the rule asks for two approvals the first one starts nothing, and says so."""
+    rules = dict(policy.instruments)
+    rules[Instrument.TICKET] = replace(rules[Instrument.TICKET], approvals=2)
+    stricter = replace(policy, instruments=rules)
+    lead = policy.principal("lead-1")
+    assert lead
+    ticket = inspect(seal(demo, policy, TICKET, "operator-1").envelope, stricter, now=NOW)
+    assert "1 more must sign before anything can start" in consequence(
+        ticket, stricter, lead, now=NOW
+    )
