@@ -264,7 +264,7 @@ def _flow_map(level: Level) -> str:
 
 
 def _endpoint(address: bytes, port: int) -> bytes:
-    return struct.pack("!16sHxx", address, port)
+    return struct.pack("!16sH6x", address, port)
 
 
 def _checked(deadline: int) -> int:

@@ -20,7 +20,7 @@ if [ "$found" != "$NEEDED" ]; then
 fi
 cd "$here"
 for name in media signalling; do
-	"$CLANG" -target bpf -mcpu=v3 -O2 -Wall -Wextra -Wno-unused-parameter -Werror \
+	"$CLANG" -target bpf -mcpu=v2 -O2 -Wall -Wextra -Wno-unused-parameter -Werror \
 		-fno-ident -fno-addrsig -mllvm -no-stack-coloring -idirafter "/usr/include/$(uname -m)-linux-gnu" \
 		-c "$name.bpf.c" -o "$out/$name.bpf.o"
 	llvm-strip --strip-debug "$out/$name.bpf.o"

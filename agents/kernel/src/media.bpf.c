@@ -57,7 +57,6 @@ static __always_inline struct flow *live_flow(struct __sk_buff *skb, void *flows
 		return 0;
 	key.address = packet.destination;
 	key.port = udp->destination;
-	key.zero = 0;
 	struct flow *flow = bpf_map_lookup_elem(flows, &key);
 	if (!flow || bpf_ktime_get_boot_ns() >= flow->deadline)
 		return 0;

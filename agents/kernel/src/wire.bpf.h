@@ -40,15 +40,18 @@ enum { NEXT_HOPS = 0, NEXT_ROUTING = 43, NEXT_FRAGMENT = 44, NEXT_AUTHENTICATION
        NEXT_MOBILITY = 135, NEXT_HIP = 139, NEXT_SHIM6 = 140 };
 enum { OUTGOING = 4 }; /* PACKET_OUTGOING of linux/if_packet.h */
 
-/* An address is 16 octets; IPv4 is written ::ffff:a.b.c.d (RFC 4291, 2.5.5.2). */
+/*
+ * An address is 16 octets; IPv4 is written ::ffff:a.b.c.d (RFC 4291, 2.5.5.2). In halves, and
+ * the port in eight octets, because the verifier of 6.1 lets nobody but root write to a part
+ * of a place on the stack twice.
+ */
 struct address {
-	__u32 word[4];
+	__u64 half[2];
 };
 
 struct endpoint {
 	struct address address;
-	__be16 port;
-	__u16 zero;
+	__u64 port; /* in network order, in the first two octets */
 };
 
 struct packet {
@@ -92,10 +95,8 @@ struct udp {
 
 static __always_inline void map_ipv4(struct address *to, __u32 from)
 {
-	to->word[0] = 0;
-	to->word[1] = 0;
-	to->word[2] = bpf_htonl(0xffff);
-	to->word[3] = from;
+	to->half[0] = 0;
+	to->half[1] = (__u64)from << 32 | bpf_htonl(0xffff);
 }
 
 static __always_inline int read_ipv4(struct __sk_buff *skb, __u32 at, struct packet *packet)

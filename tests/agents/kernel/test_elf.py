@@ -42,9 +42,9 @@ def test_sizes_can_be_given():
         assert set(loaded.programs) == {"headers", "content"}
         assert set(loaded.maps) == {"interfaces", "headers_flows", "content_flows"}
         for number in range(7):
-            loaded.maps["headers_flows"].put(number.to_bytes(20, "little"), bytes(24))
+            loaded.maps["headers_flows"].put(number.to_bytes(24, "little"), bytes(24))
         with pytest.raises(KernelError, match="full"):
-            loaded.maps["headers_flows"].put(b"x" * 20, bytes(24))
+            loaded.maps["headers_flows"].put(b"x" * 24, bytes(24))
     finally:
         loaded.close()
 

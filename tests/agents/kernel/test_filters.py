@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import select
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -216,3 +218,38 @@ def test_many_flows_are_armed_and_each_ends_alone(filters, wire):
 
     expected = [media(to=port) for port in range(30001, 31000, 2)]
     assert [packet[0] for packet in drain(filters.content)] == expected
+
+
+LOADS = """
+from agents.kernel.filters import KernelFilters
+with KernelFilters(interfaces=["lo"], sip_ports=[5060], sip_tcp=False, key=bytes(16)):
+    print("open")
+"""
+
+
+def run_with(capabilities, program):
+    """Run a program in this namespace with so many capabilities and none besides."""
+    only = ",".join(("-all", *(f"+{each}" for each in capabilities)))
+    return subprocess.run(
+        ("setpriv", f"--inh-caps={only}", f"--ambient-caps={only}", f"--bounding-set={only}",
+         "--securebits=+noroot", sys.executable, "-c", program),
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_two_capabilities_are_enough(wire):
+    """CAP_BPF and CAP_NET_RAW open everything; CAP_PERFMON, which reads all memory, is not needed."""
+    done = run_with(("bpf", "net_raw"), LOADS)
+
+    assert (done.stdout, done.returncode) == ("open\n", 0), done.stderr
+
+
+@pytest.mark.parametrize("capabilities", [("bpf",), ("net_raw",)])
+def test_a_missing_capability_is_named(wire, capabilities):
+    """Without one of them the error says which two are needed."""
+    done = run_with(capabilities, LOADS)
+
+    assert done.returncode == 1
+    assert "KernelError" in done.stderr
+    assert "CAP_BPF and CAP_NET_RAW" in done.stderr
