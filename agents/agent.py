@@ -158,6 +158,7 @@ class _Agent:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
+        self._closing = False
         signer = load_signer(config.signing_key)
         state = StateDir(config.state_dir)
         stack.callback(state.close)
@@ -263,6 +264,9 @@ class _Agent:
             await asyncio.sleep(_PACE)
 
     async def _close(self) -> None:
+        # From here on the engine's words are nobody's: what it still seals is found at the next
+        # start, and a capture that ends with the agent has not ended for good.
+        self._closing = True
         self._loop.remove_reader(self._kernel.signalling.fileno())
         self._driver.stop_timer()
         self._hands.disarm()
@@ -306,6 +310,8 @@ class _Agent:
             self._log.warning("outcome_too_late", kind=type(outcome).__name__)
 
     def _take(self, outcome: Outcome) -> None:
+        if self._closing:
+            return
         try:
             self._driver.outcome(outcome)
         except BaseException as error:  # noqa: BLE001 - as above

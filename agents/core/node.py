@@ -351,6 +351,7 @@ class Node:
 
     def _end_all(self, grant_ids: Iterable[str], why: str) -> list[Command]:
         """End what is armed of these, in the order of rule 4; `_closed` says the rest."""
+        why = str(why)  # A receipt holds plain words.
         ended = [grant_id for grant_id in grant_ids if grant_id in self._armed]
         for_good = why != Why.AGENT_STOPPED
         for grant_id in ended:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -142,23 +143,26 @@ class Session:
         return why
 
     async def _write(self, call: Call, standing: Standing) -> None:
-        await call.write(
-            translate.hello(
-                agent_version=self._version,
-                revision=standing.revision,
-                trust_version=standing.trust_version,
-                receipt_sequence=standing.receipt_sequence,
-            )
+        hello = translate.hello(
+            agent_version=self._version,
+            revision=standing.revision,
+            trust_version=standing.trust_version,
+            receipt_sequence=standing.receipt_sequence,
         )
+        with _finished_call():
+            await call.write(hello)
         outbox = self._outbox = Outbox(self.uploads)
         self._rules.happened(SessionOpened())
         while True:
-            await call.write(await outbox.next())
+            message = await outbox.next()
+            with _finished_call():
+                await call.write(message)
 
     async def _read(self, call: Call) -> None:
-        async for message in call:
-            self._take(translate.from_guard(message))
-            self._sensible = True
+        with _finished_call():
+            async for message in call:
+                self._take(translate.from_guard(message))
+                self._sensible = True
         raise _OverError("the guard has closed the session")
 
     def _take(self, event: Event | SegmentWanted) -> None:
@@ -195,6 +199,23 @@ class Session:
 
 class _OverError(Exception):
     """The session is over without anybody's fault."""
+
+
+@contextmanager
+def _finished_call() -> Iterator[None]:
+    """Tell a call that the guard has finished from a task that somebody here has cancelled.
+
+    grpc.aio says both with CancelledError, and the first also with InvalidStateError.
+    """
+    try:
+        yield
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise _OverError("the guard has cancelled the session") from None
+    except asyncio.InvalidStateError:
+        raise _OverError("the guard has ended the session") from None
 
 
 def _first(errors: BaseExceptionGroup[Any]) -> BaseException:

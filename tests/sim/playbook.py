@@ -17,13 +17,14 @@ from agents.core.commands import Command, Progress
 from agents.core.events import Event
 from agents.core.instant import NANOSECONDS, Instant
 from agents.core.node import Node
+from agents.core.receipts import Chain
 from agents.core.trustchain import TrustChain
 from guard.core.envelope import Kind, parse
 from guard.core.evidence import Evidence
 from guard.core.grant import parse_grant
 from guard.core.instruments import Instrument
-from guard.core.receipt import ReceiptKind
-from tests.builders.deployment import Deployment
+from guard.core.receipt import ReceiptKind, encode_receipt
+from tests.builders.deployment import Deployment, sign
 
 Kept = TypeVar("Kept", bound=Command)
 
@@ -48,6 +49,7 @@ class Playbook:
         self.revoked: set[str] = set()
         self.progress: dict[str, Progress] = {}
         self.latest: datetime | None = None
+        self.chain = Chain("node-1")
         self.node = self._start()
 
     def _start(self) -> Node:
@@ -90,6 +92,9 @@ class Playbook:
 
     def _keep(self, command: Command) -> None:
         match command:
+            case do.SendReceipt(draft=draft):
+                payload = encode_receipt(self.chain.next(draft))
+                self.chain.add(sign(payload, Kind.RECEIPT, [self.made.nodes["node-1"].signer]))
             case do.PersistTrust(envelopes=envelopes):
                 self.trust = envelopes
             case do.PersistEnded(grant_id=grant):

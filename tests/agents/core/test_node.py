@@ -405,8 +405,8 @@ def test_bytes_count_over_restarts(play: Playbook):
             packets=4,
             bytes=400,
             drops=0,
-            first="",
-            last="",
+            first="2026-11-23T22:00:00Z",
+            last="2026-11-23T22:00:01Z",
         )
     )
     assert play.progress == {grant_id(evidence): Progress(calls=0, packets=4, bytes=400)}
@@ -636,8 +636,8 @@ def test_a_segment_of_an_earlier_start_is_reported_all_the_same(play: Playbook):
         packets=1,
         bytes=8,
         drops=0,
-        first="",
-        last="",
+        first="2026-11-23T22:00:00Z",
+        last="2026-11-23T22:00:01Z",
     )
 
     assert kinds(play.tell(sealed)) == [do.SendReceipt, do.OfferSegment]

@@ -260,6 +260,20 @@ async def test_without_a_session_nothing_is_kept_for_later(guard: GuardSimulator
         assert not remote.of("heartbeat")
 
 
+async def test_a_guard_that_stops_ends_the_session_and_no_more(guard: GuardSimulator):
+    """However often the guard cuts its calls off in mid-sentence, the next session begins."""
+    async with conversing(guard) as (session, rules):
+        for number in range(1, 6):
+            await guard.session(number)
+            await rules.until(on.SessionOpened, number)
+            for boot in range(20):
+                session.send_heartbeat(SendHeartbeat(wall=NOW, boot_ns=boot, armed=()))
+                await asyncio.sleep(0)
+            await guard.stop()
+            await guard.start()
+        await guard.session(6)
+
+
 async def test_another_ca_is_not_believed(guard: GuardSimulator):
     """A server whose certificate another CA signed is no guard."""
     stranger = CertificateAuthority.create(now=datetime.now(UTC))
