@@ -26,9 +26,12 @@ from guard.api.v1.reason_pb2 import Denial
 from guard.api.v1.reason_pb2 import Reason as WireReason
 from guard.api.v1.trust_service_pb2_grpc import TrustServiceStub
 from guard.cli.certificates import GUARD_NAME
+from guard.cli.durations import stamp
 from guard.cli.exits import DeniedError, Failure, TroubleError, UnreachableError
 from guard.cli.output import plain
-from guard.cli.profile import Profile
+from guard.cli.profile import Profile, read_certificate
+from guard.cli.translate import wire_name
+from guard.clock import SystemClock
 from guard.core.reasons import Reason
 
 __all__ = ["Connection"]
@@ -64,6 +67,7 @@ class Connection:
             certificate_chain=profile.public(profile.tls_cert),
         )
         self.address = profile.guard
+        self._profile = profile
         self._channel = grpc.secure_channel(profile.guard, credentials, options=_OPTIONS)
         self.authorities = AuthorityServiceStub(self._channel)
         self.captures = CaptureServiceStub(self._channel)
@@ -128,7 +132,8 @@ class Connection:
         code = error.code()
         words = plain(error.details() or code.name.lower())
         if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
-            return UnreachableError(f"cannot reach the guard at {self.address}: {_hint(words)}")
+            why = self._own_certificate() or _hint(words)
+            return UnreachableError(f"cannot reach the guard at {self.address}: {why}")
         if code is grpc.StatusCode.PERMISSION_DENIED:
             return _denial(error, words)
         if code is grpc.StatusCode.UNAUTHENTICATED:
@@ -139,6 +144,15 @@ class Connection:
             )
         return TroubleError(f"the guard answered {code.name.lower()}: {words}")
 
+    def _own_certificate(self) -> str | None:
+        """Say so when this side's certificate is over: TLS 1.3 tells the client nothing of it."""
+        end = read_certificate(self._profile.tls_cert).not_valid_after_utc
+        if end > SystemClock.now():
+            return None
+        return (
+            f"your certificate ended on {stamp(end)}: have it renewed (callguard certificate renew)"
+        )
+
 
 def _denial(error: grpc.RpcError, words: str) -> DeniedError:
     try:
@@ -148,7 +162,7 @@ def _denial(error: grpc.RpcError, words: str) -> DeniedError:
     for detail in status.details if status is not None else ():
         denial = Denial()
         if detail.Unpack(denial) and denial.reason:
-            reason = WireReason.Name(denial.reason).removeprefix("REASON_").lower()
+            reason = wire_name(WireReason, denial.reason, "REASON_")
             return DeniedError(reason, plain(denial.sentence) or words)
     return DeniedError("unspecified", words)
 

@@ -17,6 +17,7 @@ __all__ = [
     "capture_json",
     "capture_state",
     "moment",
+    "wire_name",
 ]
 
 
@@ -27,16 +28,22 @@ def moment(stamp: Timestamp) -> datetime:
 
 def authority_state(shown: Authority) -> str:
     """Return the state as `guard.core.lifecycle` spells it."""
-    return _word(AuthorityState.Name(shown.state), "AUTHORITY_STATE_")
+    return wire_name(AuthorityState, shown.state, "AUTHORITY_STATE_")
 
 
 def capture_state(shown: Capture) -> str:
     """Return the state as `guard.core.lifecycle` spells it."""
-    return _word(CaptureState.Name(shown.state), "CAPTURE_STATE_")
+    return wire_name(CaptureState, shown.state, "CAPTURE_STATE_")
 
 
-def _word(name: str, prefix: str) -> str:
-    return name.removeprefix(prefix).lower()
+def wire_name(enumeration: Any, number: int, prefix: str) -> str:  # noqa: ANN401 - protobuf's wrapper
+    """Return the name of a value, lower-case and without its prefix.
+
+    A number that a newer guard knows and this side does not is written as a number.
+    """
+    if number not in enumeration.values():
+        return f"{prefix.lower()}{number}"
+    return str(enumeration.Name(number)).removeprefix(prefix).lower()
 
 
 def authority_json(shown: Authority) -> dict[str, Any]:

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pyrage
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from securesystemslib.signer import CryptoSigner
 
 from guard.api.v1.capture_service_pb2 import FetchCaptureResponse, SegmentHeader
 from guard.cli.deployment import Deployment
 from guard.cli.exits import TroubleError
 from guard.cli.profile import load_profile
-from guard.cli.segments import keep_segments, missing, open_segments
+from guard.cli.segments import Kept, keep_segments, missing, open_segments
 from guard.core.envelope import Kind, encode, sign
 from guard.core.receipt import FIRST_PREVIOUS, Receipt, ReceiptKind, encode_receipt
 from guard.core.trust import TrustPolicy
@@ -270,3 +272,76 @@ def test_what_is_no_whole_section_is_refused(
     with pytest.raises(TroubleError, match="whole pcapng section"):
         open_segments(kept, identity, tmp_path / "x.pcapng")  # type: ignore[arg-type]
     assert [path.suffix for path in tmp_path.iterdir()] == [".age"]
+
+
+PIECES = st.lists(
+    st.one_of(
+        st.builds(
+            lambda size, number, data, own: FetchCaptureResponse(
+                header=SegmentHeader(
+                    capture_id=CAPTURE if own else "other",
+                    number=number,
+                    size=size,
+                    sha256=data,
+                    receipt=data,
+                )
+            ),
+            st.integers(-(2**63), 2**63 - 1),
+            st.integers(-(2**31), 2**31 - 1),
+            st.binary(max_size=64),
+            st.booleans(),
+        ),
+        st.builds(lambda data: FetchCaptureResponse(chunk=data), st.binary(max_size=64)),
+        st.just(FetchCaptureResponse()),
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(stream=PIECES)
+def test_no_stream_of_a_hostile_guard_leaves_a_file(
+    stream: list[FetchCaptureResponse], tmp_path: Path, policy: TrustPolicy
+) -> None:
+    """Whatever pieces come, without a node's receipt nothing is kept, and the error is ours."""
+    try:
+        kept = list(keep_segments(CAPTURE, iter(stream), tmp_path, policy))
+    except TroubleError:
+        kept = []
+    assert kept == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cut=st.integers(0, 200), junk=st.binary(max_size=40), at=st.integers(0, 200))
+def test_no_plaintext_but_whole_blocks_is_joined(
+    cut: int,
+    junk: bytes,
+    at: int,
+    tmp_path: Path,
+    identity: pyrage.x25519.Identity,
+) -> None:
+    """A section cut or overwritten anywhere is joined only when its blocks still add up."""
+    data = bytearray(section(b"x" * 40))
+    data[at : at + len(junk)] = junk
+    sealed = pyrage.encrypt(bytes(data[: len(data) - cut]), [identity.to_public()])
+    (tmp_path / "s.age").write_bytes(sealed)
+    segment = Kept(
+        number=1,
+        path=tmp_path / "s.age",
+        size=len(sealed),
+        sha256="",
+        node="node-1",
+        packets=1,
+        drops=0,
+    )
+    target = tmp_path / "x.pcapng"
+    target.unlink(missing_ok=True)
+    try:
+        size = open_segments([segment], identity, target)
+    except TroubleError:
+        assert not target.exists()
+    else:
+        assert size == target.stat().st_size
+        assert target.read_bytes()[:4] == bytes.fromhex("0a0d0d0a")
+    assert {path.name for path in tmp_path.iterdir()} <= {"s.age", "x.pcapng"}
