@@ -73,5 +73,8 @@ def _masked(pattern: re.Pattern[bytes], octets: bytes) -> bytes:
     result = bytearray(octets)
     for match in found:
         start, end = match.span(1)
-        result[start:end] = _EACH.sub(lambda found: found[1] or _MASK, match[1])
+        if b"\n" in match[1] or b"\r" in match[1]:
+            result[start:end] = _EACH.sub(lambda found: found[1] or _MASK, match[1])
+        else:
+            result[start:end] = _MASK * (end - start)
     return bytes(result)
