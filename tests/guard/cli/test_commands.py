@@ -188,6 +188,12 @@ def test_a_capture_from_start_to_open_file(
     assert watched.code == 0
     last = json.loads(watched.out.splitlines()[-1])
     assert (last["state"], last["segments"]) == ("ended", 2)
+    seen = as_("operator-1", "capture", "watch", capture)
+    assert seen.code == 0
+    for words in ("ended", "2 segments", "media_headers on node-1", "Time left"):
+        assert words in seen.out
+    listed = as_("operator-1", "capture", "list")
+    assert capture in listed.out
     fetched = as_("operator-1", "capture", "fetch", capture, "--out", tmp_path / "a/b", "--open")
     assert fetched.code == 0, fetched.err
     (opened,) = (tmp_path / "a/b").glob("*.pcapng")

@@ -118,3 +118,21 @@ def test_a_watcher_waits_for_a_guard_that_restarts(own: Running, callguard: Call
             last = [json.loads(line) for line in watcher.stdout][-1]
         assert watcher.wait(20) == 0
     assert last["state"] == "ended"
+
+
+def test_both_servers_end_in_order_and_start_only_when_all_fits(
+    own: Running, callguard: Callguard
+) -> None:
+    """SIGTERM ends each with status 0; a key that others can read ends the start in one line."""
+    assert own.stop("guard") == 0
+    assert own.stop("witness") == 0
+    for config, key in (
+        ("guard/guard.toml", "guard/signing.key"),
+        ("witness/witness-1/witness.toml", "witness/witness-1/witness.key"),
+    ):
+        (own.folder / key).chmod(0o644)
+        words = ("serve",) if config.startswith("guard") else ("witness", "serve")
+        answer = callguard(*words, "--config", own.folder / config)
+        assert answer.code == 1
+        assert f"chmod 600 {own.folder / key}" in answer.err
+        assert "Traceback" not in answer.err
