@@ -162,8 +162,10 @@ def _live_lines(invocation: Invocation, shown: Capture) -> Iterator[tuple[str, s
     yield "Capture", shown.id
     yield "Under", f"{shown.reference}, {shown.level} on {shown.node}"
     yield "State", f"{capture_state(shown)}{f': {shown.why}' if shown.why else ''}"
-    yield "Time left", spoken(moment(shown.not_after) - now)
-    if shown.HasField("lease_until"):
+    live = capture_state(shown) not in _OVER
+    if live:
+        yield "Time left", spoken(moment(shown.not_after) - now)
+    if live and shown.HasField("lease_until"):
         yield "Lease", f"{spoken(moment(shown.lease_until) - now)} unless renewed"
     yield "Calls", str(counters.calls)
     yield "Packets", f"{counters.packets}, {counters.bytes} bytes"
