@@ -1,7 +1,8 @@
 """The one driver: applies events to the rules, one by one, and carries out what they command.
 
-1. Commands are carried out in the order given. What must be durable is durable before what follows
-   it happens.
+1. Commands are carried out in the order given. What goes to disk and what is sent goes through one
+   journal, in that order: nothing is sent before what comes before it is durable. The kernel and
+   the engine wait for no disk.
 2. A receipt is numbered, signed and on disk before it is sent; the receipt of a segment is also
    kept beside it, as long as the node has the segment.
 3. A failure here (the memory cannot be written, a map cannot be cleared) is the agent's end, not a
@@ -15,6 +16,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, assert_never
 
 import structlog
@@ -32,6 +34,7 @@ from agents.core.instant import NANOSECONDS
 from agents.core.node import Node
 from agents.core.receipts import Chain, Draft, Link
 from agents.hands import Hands, Manual
+from agents.journal import Journal
 from agents.session.client import Session, Standing
 from agents.session.uploads import Upload
 from agents.state import Kept, StateDir
@@ -40,6 +43,9 @@ from guard.core.receipt import ReceiptKind, encode_receipt
 
 __all__ = ["Driver", "Parts"]
 
+Persist = (
+    do.PersistTrust | do.PersistEnded | do.PersistRevoked | do.PersistClock | do.PersistProgress
+)
 _Key = tuple[str, int]
 
 
@@ -78,6 +84,8 @@ class Driver:
         self._segments: dict[_Key, SealedSegment] = {}
         self._segment_receipts: dict[_Key, bytes] = {}
         self._over: set[str] = set()
+        self._journal = Journal(on_failure=on_failure)
+        self._durable = self._chain.sequence
         self.session = parts.session_of(self)
 
     # -- what the session asks and tells (`agents.session.client.Rules`) ------------------------
@@ -181,7 +189,8 @@ class Driver:
     @property
     def at_rest(self) -> bool:
         """Whether nothing is armed, sealed, or waiting for a guard that is there to take it."""
-        return self._node.idle and not (self.session.open and self._chain.unaccepted)
+        waiting = self.session.open and self._chain.unaccepted
+        return self._node.idle and self._journal.empty and not waiting
 
     @property
     def disarmed(self) -> bool:
@@ -192,6 +201,10 @@ class Driver:
         """Wake up no more."""
         if self._timer is not None:
             self._timer.cancel()
+
+    def close(self) -> None:
+        """Bring everything to disk that is on its way there. Blocks."""
+        self._journal.close()
 
     # -- time ------------------------------------------------------------------------------------
 
@@ -222,36 +235,49 @@ class Driver:
 
     # -- commands --------------------------------------------------------------------------------
 
-    def _carry_out(self, command: Command) -> None:  # noqa: C901, PLR0912 - one case per command
+    def _carry_out(self, command: Command) -> None:
         match command:
             case do.SendReceipt(draft=draft):
                 self._send_receipt(draft)
             case do.ResendReceipts():
-                self.session.resend([link.envelope for link in self._chain.unaccepted])
+                self._journal.put(None, self._resend)
             case do.ForgetReceipts(sequence=sequence):
                 self._chain.accepted(sequence)
-                self._state.forget_receipts(sequence)
+                self._journal.put(partial(self._state.forget_receipts, sequence))
             case do.SendHeartbeat():
                 self.session.send_heartbeat(command)
             case do.OfferSegment(grant_id=grant_id, number=number):
-                self._offer((grant_id, number))
+                self._journal.put(None, partial(self._offer, (grant_id, number)))
             case do.DeleteSegment(grant_id=grant_id, number=number):
                 self._delete((grant_id, number))
-            case do.PersistTrust(envelopes=envelopes):
-                self._state.put_trust(envelopes)
-            case do.PersistEnded(grant_id=grant_id):
-                self._over.add(grant_id)
-                self._state.put_ended(grant_id)
-            case do.PersistRevoked(authority_id=authority_id):
-                self._state.put_revoked(authority_id)
-            case do.PersistClock(wall=wall):
-                self._state.put_latest(wall)
-            case do.PersistProgress(grant_id=grant_id, progress=progress):
-                self._state.put_progress(grant_id, progress)
             case do.Log(event=event, fields=fields, warning=warning):
                 (self._log.warning if warning else self._log.info)(event, **dict(fields))
+            case (
+                do.PersistTrust()
+                | do.PersistEnded()
+                | do.PersistRevoked()
+                | do.PersistClock()
+                | do.PersistProgress()
+            ):
+                self._persist(command)
             case _:
                 self._use_hands(command)
+
+    def _persist(self, command: Persist) -> None:
+        match command:
+            case do.PersistTrust(envelopes=envelopes):
+                self._journal.put(partial(self._state.put_trust, envelopes))
+            case do.PersistEnded(grant_id=grant_id):
+                self._over.add(grant_id)
+                self._journal.put(partial(self._state.put_ended, grant_id))
+            case do.PersistRevoked(authority_id=authority_id):
+                self._journal.put(partial(self._state.put_revoked, authority_id))
+            case do.PersistClock(wall=wall):
+                self._journal.put(partial(self._state.put_latest, wall))
+            case do.PersistProgress(grant_id=grant_id, progress=progress):
+                self._journal.put(partial(self._state.put_progress, grant_id, progress))
+            case _:
+                assert_never(command)
 
     def _use_hands(self, command: Manual) -> None:
         self._events.extend(self._hands.carry_out(command))
@@ -261,18 +287,28 @@ class Driver:
         signed = envelope.encode(
             envelope.sign(encode_receipt(receipt), envelope.Kind.RECEIPT, self._signer)
         )
-        self._state.put_receipt(Link(sequence=receipt.sequence, envelope=signed))  # Rule 2.
-        self._chain.add(signed)
+        link = self._chain.add(signed)
+        self._journal.put(partial(self._state.put_receipt, link), partial(self._send, link))
         if draft.kind is ReceiptKind.SEALED:
             key = (draft.grant_id, int(draft.details["number"]))
-            self._state.put_segment(*key, signed)
             self._segment_receipts[key] = signed
-        self.session.send_receipt(signed)
+            self._journal.put(partial(self._state.put_segment, *key, signed))
+
+    def _send(self, link: Link) -> None:
+        self._durable = link.sequence
+        self.session.send_receipt(link.envelope)
+
+    def _resend(self) -> None:
+        # Those that are not durable yet follow by themselves.
+        durable = [link for link in self._chain.unaccepted if link.sequence <= self._durable]
+        self.session.resend([link.envelope for link in durable])
 
     # -- segments --------------------------------------------------------------------------------
 
     def _offer(self, key: _Key) -> None:
-        segment = self._segments[key]
+        segment = self._segments.get(key)
+        if segment is None:
+            return
         self.session.offer(
             Upload(
                 grant_id=segment.grant_id,
@@ -289,7 +325,7 @@ class Driver:
             return  # Said twice, or of a segment that is not ours.
         self._segment_receipts.pop(key, None)
         self._spool.stored(*key)
-        self._state.forget_segment(*key)
+        self._journal.put(partial(self._state.forget_segment, *key))
         self._tidy(key[0])
 
     def _tidy(self, grant_id: str) -> None:

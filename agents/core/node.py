@@ -376,8 +376,7 @@ class Node:
         if closing is None:
             return commands
         self._answered.add(grant_id)
-        if closing.for_good:
-            self._progress.pop(grant_id, None)
+        if closing.for_good and self._progress.pop(grant_id, None) is not None:
             commands.append(do.PersistProgress(grant_id=grant_id, progress=None))
         return [*commands, *reports.closed(closing, closed, now)]
 

@@ -132,7 +132,7 @@ def test_status_for_machines_and_for_people(config: Path):
 
 
 def test_the_units_paths_are_the_examples():
-    """The unit makes the folders that the example names, and gives no capability beside the four."""
+    """The unit makes the folders that the example names, and gives no capability beside the three."""
     unit = (ROOT / "config/systemd/callguard-agent.service").read_text()
 
     assert "StateDirectory=callguard-agent callguard-agent/state callguard-agent/spool" in unit
@@ -142,5 +142,4 @@ def test_the_units_paths_are_the_examples():
             "CAP_BPF",
             "CAP_NET_RAW",
             "CAP_NET_ADMIN",
-            "CAP_IPC_LOCK",
         }
