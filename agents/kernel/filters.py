@@ -232,7 +232,7 @@ class KernelFilters:
         ):
             self._prove_media(level, kept, interface)
         packet, program = canary.message(sip_port), self._sip.programs["signalling"]
-        (identity,) = self.identity_hashes("sip_uri", canary.IDENTITY)
+        identity, *_ = self.identity_hashes("sip_uri", canary.IDENTITY)
         canary.expect(program, packet, interface, kept=0, claim="an unknown identity")
         self.set_identity(identity, canary.EXPIRED)
         canary.expect(program, packet, interface, kept=0, claim="an expired identity")

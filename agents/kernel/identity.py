@@ -5,28 +5,30 @@ way and looks for its hash in the map of armed identities:
 
 1. telephone   octet 1, then the digits of an E.164 number without + . A message may spell the
                number with +, %2B, a leading 00, or bare, with the visual separators - . ( ) and
-               space anywhere: all give the same digits.
-2. sip_uri     octet 2, then user@host. In the message the user ends at the first ; or : and is
-               percent-decoded, the host is in lower case and without one trailing dot. A user
-               that itself holds a ; or : (escaped in the message) is armed both ways. An IPv6
-               address has many spellings, so the host of one is written as a single "[": user
-               space tells such hosts apart.
+               white space anywhere: all give the same digits. A message may also give the end of
+               the number alone and the start as a parameter (phone-context, RFC 3966): so each
+               end of the number is armed too, behind octet 4, which the kernel puts before
+               digits without + that parameters follow.
+2. sip_uri     octet 2, then user@host. The user ends at the first ; or : and is percent-decoded,
+               the host is in lower case and without one trailing dot. A host in brackets has
+               many spellings (IPv6), so it is written as a single "[": every URI is armed with
+               it too, and user space tells such hosts apart.
 3. call_id     octet 3, then the value, exactly.
 
 Each is cut after 255 octets. The hash is SipHash-1-3 under a random key of 16 octets: nobody
 can look for collisions without it. A match is over-inclusive only by a collision, by what
-lies beyond 255 octets, and by IPv6 hosts; user space matches exactly afterwards.
+lies beyond 255 octets, by parameters of the user, hosts in brackets and local numbers; user
+space matches exactly afterwards. What user space would match always passes.
 """
 
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address
 from typing import Final
 
 KEY_OCTETS: Final = 16
 LONGEST: Final = 255
-_TELEPHONE, _USER_AT_HOST, _CALL_ID = b"\x01", b"\x02", b"\x03"
+_TELEPHONE, _USER_AT_HOST, _CALL_ID, _LOCAL = b"\x01", b"\x02", b"\x03", b"\x04"
 _WORD = 0xFFFF_FFFF_FFFF_FFFF
 _DIGITS = re.compile(r"\+?([0-9]{1,30})")
 
@@ -68,7 +70,8 @@ def identity_hashes(key: bytes, kind: str, value: str) -> tuple[int, ...]:
 
 def _names(kind: str, value: str) -> list[bytes]:
     if kind == "telephone" and (match := _DIGITS.fullmatch(value)):
-        return [_TELEPHONE + match[1].encode("ascii")]
+        digits = match[1].encode("ascii")
+        return [_TELEPHONE + digits, *(_LOCAL + digits[at:] for at in range(1, len(digits)))]
     if kind == "sip_uri":
         return _user_at_host(value)
     if kind == "call_id" and value and not re.search(r"[\x00-\x20]", value):
@@ -80,20 +83,10 @@ def _user_at_host(value: str) -> list[bytes]:
     user, at, host = value.rpartition("@")
     if not (user and at and host):
         raise ValueError("a sip_uri has a user and a host")
-    users = dict.fromkeys((user, re.split("[;:]", user, maxsplit=1)[0]))
+    user = re.split("[;:]", user, maxsplit=1)[0]
     host = host.lower().removesuffix(".")
-    hosts = ["["] if host.startswith("[") else [host]
-    if _is_ipv4(host):
-        hosts.append("[")  # it may be written as an IPv4-mapped IPv6 address
-    return [_USER_AT_HOST + f"{user}@{host}".encode() for user in users for host in hosts]
-
-
-def _is_ipv4(host: str) -> bool:
-    try:
-        IPv4Address(host)
-    except ValueError:
-        return False
-    return True
+    hosts = ["["] if host.startswith("[") else [host, "["]
+    return [_USER_AT_HOST + f"{user}@{each}".encode() for each in hosts]
 
 
 def _round(a: int, b: int, c: int, d: int) -> tuple[int, int, int, int]:

@@ -116,8 +116,8 @@ def scanning(wire: Wire, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
     text = invite("+14445550100@gw.example", "+14445550101@gw.example")
     with KernelFilters(**options) as filters:
         for number in range(1_000):
-            (each,) = filters.identity_hashes("telephone", f"+1555{number:07d}")
-            filters.set_identity(each, FOREVER)
+            for each in filters.identity_hashes("telephone", f"+1555{number:07d}"):
+                filters.set_identity(each, FOREVER)
         program, index = filters._sip.programs["signalling"], socket.if_nametoindex(wire.far)
         times = [
             run(program, sip(text), interface=index, repeat=REPEAT // 10)[1] for _ in range(ROUNDS)
@@ -157,8 +157,8 @@ def messages(wire: Wire, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Send other people's calls past the signalling socket, with a thousand subjects armed."""
     with KernelFilters(**options) as filters:
         for number in range(1_000):
-            (each,) = filters.identity_hashes("telephone", f"+1555{number:07d}")
-            filters.set_identity(each, FOREVER)
+            for each in filters.identity_hashes("telephone", f"+1555{number:07d}"):
+                filters.set_identity(each, FOREVER)
         for number in range(SIP_MESSAGES):
             caller, callee = f"+1444{number:07d}@gw.example", f"user{number}@home.example"
             wire.send(sip(invite(caller, callee, f"{number}@background.example")))

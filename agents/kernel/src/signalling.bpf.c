@@ -17,14 +17,16 @@
  *
  * How an identity is written before it is hashed (agents/kernel/identity.py does the same):
  *
- *   URI, user and host  2, then the user up to the first of ; : or @ with percent-escapes
- *                       decoded, then @, then the host in lower case without port,
- *                       parameters, and one trailing dot. An IPv6 host, which has many
- *                       spellings, is one "["
+ *   URI, user and host  2, then the user up to the first of ; : (also escaped) or @ with
+ *                       percent-escapes decoded, then @, then the host in lower case without
+ *                       port, parameters, and one trailing dot. A host in brackets, which has
+ *                       many spellings, is one "["
  *   URI, telephone      1, then the digits. The user (or what stands in its place) must
- *                       consist, up to the first , or ?, of digits and the visual separators
- *                       - . ( ) and space, with one + before the first digit. Separators and +
- *                       are dropped; where there is no +, so is a leading 00
+ *                       consist, up to the first , or ?, of digits, the visual separators
+ *                       - . ( ) and white space, with one + before the first digit. Separators
+ *                       and + are dropped; where there is no +, so is a leading 00
+ *   URI, local number   4, then the same digits, where there is no + and parameters follow, one
+ *                       of which may be the phone-context that the number belongs to
  *   Call-ID             3, then the value up to the next white space
  *
  * Each is cut after NAME octets. Hashes: SipHash-1-3 with a random key of 128 bits. A match
@@ -51,7 +53,7 @@ char _license[] SEC("license") = "Dual BSD/GPL";
 
 #define EACH_OCTET(x) (0x0101010101010101ULL * (x))
 
-enum { KIND_TELEPHONE = 1, KIND_USER_AT_HOST = 2, KIND_CALL_ID = 3 };
+enum { KIND_TELEPHONE = 1, KIND_USER_AT_HOST = 2, KIND_CALL_ID = 3, KIND_LOCAL_NUMBER = 4 };
 enum { IN_USER, IN_PARAMETERS, IN_HOST };
 enum { TELEPHONE_OPEN, TELEPHONE_ENDED, TELEPHONE_NOT };
 enum { SCANNED, MATCHED, UNDECIDED, BYTES, COUNTERS };
@@ -88,6 +90,7 @@ struct search {
 	__u32 phase;
 	__u32 named;
 	__u32 cut;
+	__u32 parameters;
 	__u32 user_end;
 	__u32 dialled;
 	__u32 dial_at;
@@ -267,17 +270,19 @@ static __always_inline int hexadecimal(__u8 c)
 /* An octet of a user that is not plain: an escape, an end, or one of the rarer marks. */
 static __always_inline void user_octet(struct search *s, __u8 c)
 {
-	if (c == '%' && s->at + 1 < s->end) {
+	if (c == '@') {
+		s->user_end = s->named;
+		s->phase = IN_HOST;
+	} else if (c == '%' && s->at + 1 < s->end) {
 		int high = hexadecimal(s->text[s->at & MASK]), low = hexadecimal(s->text[(s->at + 1) & MASK]);
 		if (high >= 0 && low >= 0) {
 			s->at += 2;
 			c = high << 4 | low;
 		}
-	} else if (c == '@') {
+	}
+	if (c == ';' || c == ':') {
 		s->user_end = s->named;
-		s->phase = IN_HOST;
-	} else if (c == ';' || c == ':') {
-		s->user_end = s->named;
+		s->parameters = 1;
 		s->phase = IN_PARAMETERS;
 		return;
 	}
@@ -286,19 +291,38 @@ static __always_inline void user_octet(struct search *s, __u8 c)
 
 static __always_inline void host_octet(struct search *s, __u8 c)
 {
-	if (c != '_' && c != '[' && c < 0x80) {
+	int first = s->name[(s->named - 1) & NAME] == '@';
+	if ((c == '[' || c == ']') && first) {
+		name_octets(s, '[', 1);
 		s->done = 1;
-		return;
+	} else if (c == '_' || c >= 0x80) {
+		name_octets(s, c, 1);
+	} else if (c > ' ' || !first) {
+		s->done = 1;
 	}
-	name_octets(s, c, 1);
-	s->done |= c == '[';
+}
+
+/*
+ * Does a URI go on behind white space? In a number, for people write it so; among parameters,
+ * on the same line or its continuation; and before the host. User space is as patient.
+ */
+static __always_inline int goes_on(const struct search *s, __u8 c)
+{
+	__u8 next = s->text[(s->at + 1) & MASK];
+	if (c == 0 || s->at + 1 >= s->end)
+		return 0;
+	if (s->phase == IN_USER)
+		return next < 'A' && s->name[1] < 'A';
+	if (s->phase == IN_HOST)
+		return s->name[(s->named - 1) & NAME] == '@';
+	return (c != '\r' && c != '\n') || next == ' ' || next == '\t' || (c == '\r' && next == '\n');
 }
 
 /* The octet at which a run ended. */
 static __always_inline void uri_octet(struct search *s)
 {
 	__u8 c = s->text[s->at & MASK];
-	if (s->at >= s->end || c <= ' ' || c == '<' || c == '>' || c == '"') {
+	if (s->at >= s->end || c == '<' || c == '>' || c == '"' || (c <= ' ' && !goes_on(s, c))) {
 		s->done = 1;
 		return;
 	}
@@ -345,7 +369,7 @@ static __always_inline void dial_mark(struct search *s, __u8 c)
 		s->plus = 1;
 	else if (c == ',' || c == '?')
 		s->telephone = TELEPHONE_ENDED;
-	else if (c != '-' && c != '.' && c != '(' && c != ')' && c != ' ')
+	else if (c != '-' && c != '.' && c != '(' && c != ')' && c > ' ')
 		s->telephone = TELEPHONE_NOT;
 }
 
@@ -405,8 +429,13 @@ static __always_inline void test_telephone(struct walk *walk)
 		return;
 	if (s->user_end == NAME)
 		s->undecided = 1; /* the user goes on: digits may follow */
-	else if (s->dialled > 1)
-		test_name(walk, DIGITS, s->dialled);
+	if (s->user_end == NAME || s->dialled == 1)
+		return;
+	test_name(walk, DIGITS, s->dialled);
+	if (s->plus || !s->parameters)
+		return;
+	s->name[DIGITS] = KIND_LOCAL_NUMBER;
+	test_name(walk, DIGITS, s->dialled);
 }
 
 static __always_inline void test_uri(struct walk *walk, __u32 from)
@@ -416,7 +445,8 @@ static __always_inline void test_uri(struct walk *walk, __u32 from)
 	s->name[0] = KIND_USER_AT_HOST;
 	s->named = 1;
 	s->phase = IN_USER;
-	s->done = s->cut = 0;
+	s->done = s->cut = s->parameters = 0;
+	s->name[1] = 0;
 	bpf_loop(TEXT, uri_step, walk, 0);
 	if (s->phase == IN_USER)
 		s->user_end = s->named;
@@ -488,7 +518,7 @@ static long blank_before(__u32 i, struct walk *walk)
 	return s->at <= LEAD;
 }
 
-/* Is the word before `end` a Call-ID header's name? The short one only at a line's start. */
+/* Is the word before `end` a Call-ID header's name? The short one behind white space or a line's end. */
 static __always_inline int names_call_id(struct search *s, __u32 end)
 {
 	__u64 before = *(__u64 *)(s->text + ((end - 8) & MASK));
@@ -496,7 +526,7 @@ static __always_inline int names_call_id(struct search *s, __u32 end)
 	if ((before >> 8 | 0x20200020202020ULL) == 0x64692d6c6c6163ULL)
 		return 1;
 	__u8 first = before >> 48;
-	return (before >> 56 | 0x20) == 'i' && (first == '\n' || first == '\r');
+	return (before >> 56 | 0x20) == 'i' && first <= ' ';
 }
 
 static __noinline void look_at_colon(struct walk *walk, __u32 at)

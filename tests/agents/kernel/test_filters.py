@@ -74,7 +74,7 @@ def test_the_sockets_can_be_waited_for(filters, wire):
     waiting = [filters.signalling, filters.headers, filters.content]
     assert select.select(waiting, [], [], 0)[0] == []
 
-    (each,) = filters.identity_hashes("sip_uri", "alice@example.com")
+    each, *_ = filters.identity_hashes("sip_uri", "alice@example.com")
     filters.set_identity(each, FOREVER)
     filters.set_flow(Level.CONTENT, FLOW, FOREVER)
     wire.send(sip(invite()), media())

@@ -49,8 +49,8 @@ def test_kinds_do_not_mix():
 @pytest.mark.parametrize(
     ("kind", "text", "count"),
     [
-        (SubjectKind.TELEPHONE, "tel:+1-555-123-4567", 1),
-        (SubjectKind.SIP_URI, "sip:alice@example.com", 1),
+        (SubjectKind.TELEPHONE, "tel:+1-555-123-4567", 11),
+        (SubjectKind.SIP_URI, "sip:alice@example.com", 2),
         (SubjectKind.SIP_URI, "sip:alice;day=tuesday@example.com", 2),
         (SubjectKind.SIP_URI, "sip:alice@192.0.2.1", 2),
         (SubjectKind.SIP_URI, "sip:alice@[2001:db8::1]", 1),
