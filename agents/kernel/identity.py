@@ -13,7 +13,8 @@ way and looks for its hash in the map of armed identities:
                the host is in lower case and without one trailing dot. A host in brackets has
                many spellings (IPv6), so it is written as a single "[": every URI is armed with
                it too, and user space tells such hosts apart.
-3. call_id     octet 3, then the value, exactly.
+3. call_id     octet 3, then the value up to its first white space: it has none, but calls are
+               followed by whatever Call-ID they have, and one that cannot be hashed would not be.
 
 Each is cut after 255 octets. The hash is SipHash-1-3 under a random key of 16 octets: nobody
 can look for collisions without it. A match is over-inclusive only by a collision, by what
@@ -30,6 +31,7 @@ KEY_OCTETS: Final = 16
 LONGEST: Final = 255
 _TELEPHONE, _USER_AT_HOST, _CALL_ID, _LOCAL = b"\x01", b"\x02", b"\x03", b"\x04"
 _WORD = 0xFFFF_FFFF_FFFF_FFFF
+_WORD_OF_CALL_ID = re.compile(r"[\x00-\x20]*([^\x00-\x20]+)")
 _DIGITS = re.compile(r"\+?([0-9]{1,30})")
 
 
@@ -74,8 +76,8 @@ def _names(kind: str, value: str) -> list[bytes]:
         return [_TELEPHONE + digits, *(_LOCAL + digits[at:] for at in range(1, len(digits)))]
     if kind == "sip_uri":
         return _user_at_host(value)
-    if kind == "call_id" and value and not re.search(r"[\x00-\x20]", value):
-        return [_CALL_ID + value.encode()]
+    if kind == "call_id" and (word := _WORD_OF_CALL_ID.match(value)):
+        return [_CALL_ID + word[1].encode(errors="surrogateescape")]
     raise ValueError(f"a {kind} of this form is not looked for in messages")
 
 
@@ -86,7 +88,7 @@ def _user_at_host(value: str) -> list[bytes]:
     user = re.split("[;:]", user, maxsplit=1)[0]
     host = host.lower().removesuffix(".")
     hosts = ["["] if host.startswith("[") else [host, "["]
-    return [_USER_AT_HOST + f"{user}@{each}".encode() for each in hosts]
+    return [_USER_AT_HOST + f"{user}@{each}".encode(errors="surrogateescape") for each in hosts]
 
 
 def _round(a: int, b: int, c: int, d: int) -> tuple[int, int, int, int]:

@@ -127,6 +127,10 @@ NUMBER, PERSON, CALL = "+15551234567", "alice@example.com", "a84b4c76e66710@pc33
         ("call_id", CALL, "i:a84b4c76e66710@pc33"),
         ("call_id", CALL, "I :a84b4c76e66710@pc33"),
         ("call_id", CALL, "i" + " " * 300 + ":" + " " * 300 + CALL),
+        ("telephone", NUMBER, "To: <tel:5551234567;phone-context=+1>"),
+        ("telephone", NUMBER, "To: <tel:+1 (555) 123 4567>"),
+        ("telephone", NUMBER, "To: <tel:+1555\r\n\t1234567 >"),
+        ("sip_uri", PERSON, "To: <sip:alice@ example.com>"),
     ],
 )
 @pytest.mark.parametrize("before", ["", "INFO sip:x@y SIP/2.0\r\nVia: SIP/2.0/UDP h\r\n"])
