@@ -4,28 +4,37 @@
 2. What has ended or is revoked is appended, one line each, and never taken out.
 3. Receipts are kept one file each until the guard has them in its log; the newest is always kept,
    because the next one holds its digest. The receipt of a segment is kept as long as the segment.
-4. One process owns the folder, and nobody else may read it. A file in it that cannot be read
+4. On a full disk a reserve of `RESERVE` bytes is given up, so that there is room for the receipts
+   that say so; it is made again when there is room. Only when it is used up too, writing fails.
+5. One process owns the folder, and nobody else may read it. A file in it that cannot be read
    stops the agent: starting with half a memory would let a replayed grant in.
 """
 
 from __future__ import annotations
 
 import base64
+import errno
 import fcntl
 import json
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from agents.core.commands import Progress
 from agents.core.receipts import Link
 
-__all__ = ["Kept", "StateDir", "StateError"]
+__all__ = ["RESERVE", "Kept", "StateDir", "StateError"]
+
+RESERVE = 1 << 20
+"""Bytes: room for hundreds of receipts."""
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _WORDS = ("ended", "revoked")
@@ -61,6 +70,7 @@ class StateDir:
             self._receipts.mkdir(mode=0o700, exist_ok=True)
             self._segments.mkdir(mode=0o700, exist_ok=True)
             self._over = _open_appended(root / "over")
+            self._make_reserve()
         except OSError as error:
             os.close(self._ownership)
             raise StateError(f"cannot use {root}: {error.strerror}") from error
@@ -73,7 +83,7 @@ class StateDir:
         os.close(self._ownership)
 
     def load(self) -> Kept:
-        """Read everything; raises StateError (rule 4)."""
+        """Read everything; raises StateError (rule 5)."""
         try:
             return self._load()
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -104,6 +114,34 @@ class StateDir:
             segments={_segment(path): path.read_bytes() for path in self._segments.glob("*.dsse")},
         )
 
+    def _keep(self, write: Callable[[], object]) -> None:
+        """Write something, if need be on the reserve's room (rule 4)."""
+        try:
+            write()
+        except OSError as error:
+            if error.errno not in _FULL or not self._give_up_reserve():
+                raise
+            write()
+
+    def _give_up_reserve(self) -> bool:
+        try:
+            (self._root / "reserve").unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _make_reserve(self) -> None:
+        path = self._root / "reserve"
+        if path.exists():
+            return
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, RESERVE)
+        except OSError:  # no room, or a file system that promises none
+            path.unlink()
+        finally:
+            os.close(descriptor)
+
     def put_trust(self, envelopes: tuple[bytes, ...]) -> None:
         """Keep the chain of trust policies."""
         self._put_json("trust.json", [base64.b64encode(each).decode() for each in envelopes])
@@ -123,8 +161,15 @@ class StateDir:
     def _append(self, word: str, name: str) -> None:
         if not _UUID.fullmatch(name):
             raise ValueError("an id is a lower-case UUID")
-        os.write(self._over, f"{word} {name}\n".encode())
-        os.fdatasync(self._over)
+        self._keep(partial(self._append_line, f"{word} {name}\n".encode()))
+
+    def _append_line(self, line: bytes) -> None:
+        whole = os.fstat(self._over).st_size
+        try:
+            _append(self._over, line)
+        except OSError:
+            os.ftruncate(self._over, whole)
+            raise
 
     def put_progress(self, grant_id: str, progress: Progress | None) -> None:
         """Keep how far a capture has come, or forget it."""
@@ -136,7 +181,8 @@ class StateDir:
 
     def put_receipt(self, link: Link) -> None:
         """Keep a receipt (rule 3)."""
-        _write(self._receipts / f"{link.sequence:012d}.dsse", link.envelope)
+        path = self._receipts / f"{link.sequence:012d}.dsse"
+        self._keep(partial(_write, path, link.envelope))
         self._kept_receipts.append(link.sequence)
 
     def forget_receipts(self, sequence: int) -> None:
@@ -145,17 +191,19 @@ class StateDir:
         for each in done:
             (self._receipts / f"{each:012d}.dsse").unlink(missing_ok=True)
         self._kept_receipts = self._kept_receipts[len(done) :]
+        self._make_reserve()
 
     def put_segment(self, grant_id: str, number: int, receipt: bytes) -> None:
         """Keep the receipt of a segment (rule 3)."""
-        _write(self._segments / f"{grant_id}.{number}.dsse", receipt)
+        path = self._segments / f"{grant_id}.{number}.dsse"
+        self._keep(partial(_write, path, receipt))
 
     def forget_segment(self, grant_id: str, number: int) -> None:
         """Forget the receipt of a segment that is no longer on the node."""
         (self._segments / f"{grant_id}.{number}.dsse").unlink(missing_ok=True)
 
     def _put_json(self, name: str, value: object) -> None:
-        _write(self._root / name, json.dumps(value).encode())
+        self._keep(partial(_write, self._root / name, json.dumps(value).encode()))
 
 
 def _own(root: Path) -> int:
@@ -187,6 +235,12 @@ def _open_appended(path: Path) -> int:
     os.fsync(descriptor)
     _sync(path.parent)
     return descriptor
+
+
+def _append(descriptor: int, line: bytes) -> None:
+    if os.write(descriptor, line) < len(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.fdatasync(descriptor)
 
 
 def _lines(path: Path) -> list[tuple[str, str]]:

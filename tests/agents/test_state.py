@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -160,3 +163,50 @@ def test_only_ids_are_remembered(root: Path):
     with pytest.raises(ValueError, match="UUID"):
         state.put_ended("x\nrevoked y")
     state.close()
+
+
+FILL = """
+import os, sys
+from pathlib import Path
+from agents.core.receipts import Link
+from agents.state import StateDir
+root = Path(sys.argv[1])
+state = StateDir(root)
+state.load()
+with (root / "capture").open("wb", buffering=0) as file:
+    try:
+        while True:
+            file.write(bytes(4096))
+    except OSError:
+        pass
+written = 0
+try:
+    for number in range(1, 10_000):
+        state.put_receipt(Link(sequence=number, envelope=bytes(600)))
+        state.put_ended("00000000-0000-0000-0000-%012d" % number)
+        written = number
+except OSError as error:
+    print("full", error.errno)
+state.close()
+kept = StateDir(root).load()
+assert len(kept.receipts) >= written and len(kept.ended) >= written
+print("written", written)
+"""
+
+
+@pytest.mark.privileged
+def test_a_full_disk_leaves_room_for_the_receipts_that_say_so(tmp_path: Path):
+    """On a tmpfs of four megabytes that captures have filled: hundreds of receipts still fit."""
+    done = subprocess.run(
+        [
+            "unshare", "--mount", "sh", "-c",
+            'mount -t tmpfs -o size=4m,mode=0700 tmpfs "$1" && exec "$2" -c "$3" "$1"',
+            "sh", str(tmp_path), sys.executable, FILL,
+        ],
+        capture_output=True, text=True, check=False, cwd=Path(__file__).resolve().parents[2],
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    full, written = done.stdout.splitlines()
+    assert full == f"full {errno.ENOSPC}"
+    assert int(written.split()[1]) >= 100
