@@ -1,4 +1,8 @@
-"""Packets between the thread that takes them and the thread that seals them: bounded, in memory."""
+"""Packets between the thread that takes them and the thread that seals them: bounded, in memory.
+
+The sealing thread is woken when there is enough to do, not for every batch: with a thousand grants
+the waking would cost more than the sealing.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,9 @@ from collections import deque
 
 from agents.capture.section import Batch
 
+ENOUGH = 128 << 10
+"""Octets that are worth waking the sealing thread for: two of age's chunks."""
+
 
 class Backlog:
     """A queue of batches that holds at most `octets`. Putting never waits; looking does."""
@@ -14,6 +21,7 @@ class Backlog:
     def __init__(self, octets: int) -> None:
         self._limit = octets
         self._held = 0
+        self._awaited = 1
         self._batches: deque[Batch] = deque()
         self._closed = False
         self._changed = threading.Condition()
@@ -30,13 +38,22 @@ class Backlog:
                 return False
             self._batches.append(batch)
             self._held += len(batch.data)
-            self._changed.notify()
+            if self._held >= self._awaited:
+                self._changed.notify()
             return True
 
-    def head(self, timeout: float | None = None) -> Batch | None:
-        """Wait `timeout` seconds for a batch and leave it here; none if time or backlog ended."""
+    def head(self) -> Batch | None:
+        """Wait for a batch and leave it here; none if the end was announced."""
+        return self._look(1, None)
+
+    def more(self, timeout: float) -> Batch | None:
+        """Wait until there is enough, or so many seconds; then return the head, if there is one."""
+        return self._look(ENOUGH, timeout)
+
+    def _look(self, awaited: int, timeout: float | None) -> Batch | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._batches or self._closed, timeout)
+            self._awaited = awaited
+            self._changed.wait_for(lambda: self._held >= awaited or self._closed, timeout)
             return self._batches[0] if self._batches else None
 
     def take(self) -> Batch:

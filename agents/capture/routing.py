@@ -68,7 +68,7 @@ class RouteTable:
     def __init__(self, watch: OffsetWatch) -> None:
         self._watch = watch
         self._legs: dict[bytes, list[Leg]] = {}
-        self._uses: Counter[Line] = Counter()
+        self._keys: dict[Line, Counter[bytes]] = {}
         self._unsettled: dict[bytes, int] = {}
         self.sinks: dict[bytes | None, Sink] = {}
         #: Counts the changes of `sinks`.
@@ -77,9 +77,9 @@ class RouteTable:
     @property
     def sole(self) -> Line | None:
         """The line that alone has had routes for as long as a packet may be on its way."""
-        if len(self._uses) != 1:
+        if len(self._keys) != 1:
             return None
-        (line,) = self._uses
+        (line,) = self._keys
         return line if line.ends_at == NEVER else None
 
     def add(self, key: bytes, line: Line, now: int) -> None:
@@ -87,7 +87,7 @@ class RouteTable:
         legs = self._legs.setdefault(key, [])
         if not any(leg.line is line and leg.until == NEVER for leg in legs):
             legs.append(Leg(line=line, since=now))
-            self._uses[line] += 1
+            self._keys.setdefault(line, Counter())[key] += 1
             self._unsettle(key, now)
 
     def remove(self, key: bytes, line: Line, now: int) -> None:
@@ -100,9 +100,8 @@ class RouteTable:
     def end(self, line: Line, boot_ns: int) -> None:
         """End a line with all its routes, at a boot time that may have passed already."""
         line.end(boot_ns)
-        for key, legs in self._legs.items():
-            if any(leg.line is line for leg in legs):
-                self._unsettle(key, boot_ns)
+        for key in self._keys.get(line, ()):
+            self._unsettle(key, boot_ns)
 
     def settle(self, read_through: int) -> None:
         """Drop what ended before everything up to this boot time was read; straighten the rest."""
@@ -111,10 +110,6 @@ class RouteTable:
             del self._unsettled[key]
             self._drop(key, read_through)
             self._connect(key)
-
-    def has(self, line: Line) -> bool:
-        """Whether any route of the line is still here."""
-        return line in self._uses
 
     def _unsettle(self, key: bytes, now: int) -> None:
         self._unsettled[key] = max(now, self._unsettled.get(key, 0))
@@ -126,10 +121,16 @@ class RouteTable:
             if min(leg.until, leg.line.ends_at) > read_through:
                 kept.append(leg)
                 continue
-            self._uses[leg.line] -= 1
-            if not self._uses[leg.line]:
-                del self._uses[leg.line]
+            self._forget(key, leg.line)
         self._legs[key] = kept
+
+    def _forget(self, key: bytes, line: Line) -> None:
+        keys = self._keys[line]
+        keys[key] -= 1
+        if not keys[key]:
+            del keys[key]
+        if not keys:
+            del self._keys[line]
 
     def _connect(self, key: bytes) -> None:
         self.changes += 1

@@ -1,8 +1,8 @@
 """Seal one segment: a section of packets through age into one file of the spool.
 
 1. Packets go from memory into age (C2SP age) and from there to disk: no plaintext is written.
-2. The segment ends `seconds` after it began, or before it would grow past `octets`, or before it
-   would take room that the spool does not have; it is whole in each case.
+2. The segment ends when it has all that came in its `seconds`, or before it would grow past
+   `octets`, or before it would take room that the spool does not have; it is whole in each case.
 3. Whatever else goes wrong removes the file; the number stays used.
 4. `pyrage.encrypt_io` is used, never `encrypt`: that one holds the interpreter's lock throughout.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ import pyrage
 
 from agents.capture.backlog import Backlog
 from agents.capture.outcomes import SealedSegment, wall_text
-from agents.capture.section import Section
+from agents.capture.section import Batch, Section
 from agents.capture.spool import SEALED, Spool, SpoolFull, full_disk
 
 # What a segment holds beside its packets: age header, section header, statistics.
@@ -29,6 +30,13 @@ _FIXED_OVERHEAD = 4096
 _OVERHEAD_EACH = 512
 # age adds a 16-octet tag to every 64 KiB.
 _TAG_SHIFT = 12
+
+
+# Sealing threads share one interpreter: more of them at work at once do no more work, and a
+# thousand that wait for it starve the thread that empties the ring. A turn is given up while
+# waiting for packets.
+_turns = threading.BoundedSemaphore(2)
+_disk_turns = threading.BoundedSemaphore(4)
 
 
 class SealingError(Exception):
@@ -79,6 +87,7 @@ class Plaintext:
         reservation: Reservation,
         *,
         limits: SegmentLimits,
+        seconds: float,
         drops: Callable[[], int],
     ) -> None:
         self._section = section
@@ -86,7 +95,7 @@ class Plaintext:
         self._reservation = reservation
         self._limits = limits
         self._drops = drops
-        self._ends_at = time.monotonic() + limits.seconds
+        self._ends_at = time.monotonic() + seconds
         self._over = False
         self._piece = section.opening()
         self._position = 0
@@ -111,13 +120,10 @@ class Plaintext:
         return self._section.closing(self._drops())
 
     def _may_go_on(self) -> bool:
-        head = self._backlog.head(max(0.0, self._ends_at - time.monotonic()))
-        if head is None:
-            return False
         if not self._section.packets:
-            return True  # there is room for the first batch: without it there is no segment
-        full = self._section.length + len(head.data) > self._limits.octets
-        if full or time.monotonic() >= self._ends_at:
+            return True  # the first batch is there, and there is room for it
+        head = self._backlog.more(0) or self._wait_for_more()
+        if head is None or self._section.length + len(head.data) > self._limits.octets:
             return False
         try:
             self._reservation.add(len(head.data))
@@ -125,6 +131,13 @@ class Plaintext:
             # What is here is sealed whole. The next segment's own reservation reports the end.
             return False
         return True
+
+    def _wait_for_more(self) -> Batch | None:
+        _turns.release()
+        try:
+            return self._backlog.more(max(0.0, self._ends_at - time.monotonic()))
+        finally:
+            _turns.acquire()
 
 
 class Part:
@@ -173,9 +186,10 @@ def seal(
     try:
         part = Part(descriptor)
         _encrypt(plaintext, part, recipients)
-        part.sync()
-        segment = _described(grant_id, number, path, part, section)
-        spool.announce(segment, path)
+        with _disk_turns:
+            part.sync()
+            segment = _described(grant_id, number, path, part, section)
+            spool.announce(segment, path)
     except BaseException:
         with contextlib.suppress(OSError):
             spool.discard(grant_id, number)
@@ -189,7 +203,8 @@ def _encrypt(
     plaintext: Plaintext, part: Part, recipients: Sequence[pyrage.x25519.Recipient]
 ) -> None:
     try:
-        pyrage.encrypt_io(plaintext, part, recipients)
+        with _turns:
+            pyrage.encrypt_io(plaintext, part, recipients)
     except pyrage.EncryptError as error:
         # It reports what its reader and writer raised as text only.
         raise plaintext.error or part.error or SealingError(str(error)) from None

@@ -88,7 +88,6 @@ def captured(
     node = start_node(wire, spool, "--grants", str(grants))
     sent, rate = send(wire, sender)
     seen = stop_node(node)
-    shutil.rmtree(spool)
     return sent, rate, seen
 
 
