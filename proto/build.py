@@ -7,24 +7,19 @@ script (``python proto/build.py``) while the contract is being worked on.
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
+import grpc_tools
 from grpc_tools import protoc
-
-try:
-    from hatchling.builders.hooks.plugin.interface import BuildHookInterface
-except ImportError:  # run as a script where hatchling is not installed
-    BuildHookInterface = object
+from hatchling.builders.config import BuilderConfig
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def generate() -> None:
     """Write the messages, the stubs and their types below ``guard/api``; errors end the build."""
-    import grpc_tools  # noqa: PLC0415 - needed only for the place of its own .proto files
-
     sources = sorted((ROOT / "proto" / "guard").rglob("*.proto"))
     target = ROOT / "guard" / "api"
     shutil.rmtree(target, ignore_errors=True)
@@ -38,15 +33,15 @@ def generate() -> None:
         raise RuntimeError("protoc failed; its messages are above")
 
 
-class GenerateApi(BuildHookInterface):  # type: ignore[type-arg,misc] # object when run as a script
+class GenerateApi(BuildHookInterface[BuilderConfig]):
     """Runs the generation before hatchling collects the files."""
 
     PLUGIN_NAME = "custom"
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002, PLR6301 - hatchling's signature
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002  hatchling's signature
         """Generate; ``build_data`` stays as it is."""
         generate()
 
 
 if __name__ == "__main__":
-    sys.exit(generate())
+    generate()
