@@ -6,6 +6,9 @@ import os
 
 import pytest
 
+# Before anything imports grpc: its C core writes to standard error, which tests read.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 _NEEDS_ROOT = "needs root: run the suite as root to run this one"
 
 
