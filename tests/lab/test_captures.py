@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,7 @@ def test_call_already_running(lab: Deployment, subject: str, tmp_path: Path) -> 
     """A call that began before the grant is picked up from its next SDP."""
     authority = lab.warrant(number=subject, approve=False)
     call = Call(lab.network, tmp_path / "call", caller=subject, moves=True, packets=400).start()
+    time.sleep(3)  # the call is set up and talks
     lab.json("legal-2", "authority", "approve", authority, "--yes")
     capture = lab.await_capture(authority)
     call.wait()
