@@ -155,8 +155,9 @@ class Authorities:
         owners = (self.office.policy.principal_by_keyid(each.keyid) for each in signatures)
         names = {owner.name if owner else "(no longer known)" for owner in owners}
         try:
-            found = approval.inspect(row.envelope, self.office.policy, now=self.office.clock.now())
-            missing = found.missing
+            policy = self.office.policy
+            signed = self.office.readings.signed(row.envelope, policy)
+            missing = approval.inspect(signed, policy, now=self.office.clock.now()).missing
         except Refused as refused:
             missing = f"not valid any more: {refused.detail}"
         signers = sorted(names, key=lambda name: (name != authority.registrant, name))

@@ -145,7 +145,8 @@ class NodeFeed:
             return False
         try:
             policy = self.office.require_policy(now)
-            require_approved(row.envelope, policy, now=now).require_active(now)
+            signed = self.office.readings.signed(row.envelope, policy)
+            require_approved(signed, policy, now=now).require_active(now)
         except Refused:
             return False
         return True

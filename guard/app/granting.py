@@ -39,7 +39,7 @@ def grant_capture(
     authority = view.authority(request.authority_id)
     decision = decide(
         request,
-        envelope=authority.envelope if authority else None,
+        envelope=office.readings.signed(authority.envelope, policy) if authority else None,
         state=authority.state if authority else None,
         live_on_node=runs_on(view, request.authority_id, request.node, now),
         policy=policy,

@@ -15,7 +15,7 @@ The result, ``ApprovedAuthority``, is made only here.
 
 from __future__ import annotations
 
-from dataclasses import InitVar, dataclass
+from dataclasses import InitVar, dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -74,29 +74,67 @@ class ApprovedAuthority:
         self.window.require_active(now)
 
 
-def inspect(envelope: bytes, policy: TrustPolicy, *, now: datetime) -> Inspection:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedAuthority:
+    """An authority's text and whose keys signed it, under one trust policy: rule 1, done once.
+
+    It holds nothing that time can change, so it may be kept for as long as the policy is in force;
+    keys' windows and the rest are looked at whenever it is used. Only ``read_signed`` makes one.
+    """
+
+    authority: Authority
+    digest: str
+    keyids: frozenset[str]
+    policy: TrustPolicy = field(repr=False)
+    token: InitVar[_MadeByApproval]
+
+    def __post_init__(self, token: _MadeByApproval) -> None:
+        if token is not _TOKEN:
+            raise TypeError("only read_signed makes a signed authority")
+
+
+def read_signed(envelope: bytes, policy: TrustPolicy) -> SignedAuthority:
+    """Take an authority's envelope apart and verify every signature on it (rule 1).
+
+    Raises ``Refused``: what ``parse_authority`` raises, INSTRUMENT_UNKNOWN, SIGNATURE_INVALID.
+    """
+    parsed = dsse.parse(envelope, dsse.Kind.AUTHORITY)
+    authority = parse_authority(parsed.payload)
+    policy.rule(authority.instrument)
+    return SignedAuthority(
+        authority=authority,
+        digest=dsse.digest(envelope),
+        keyids=dsse.verified_keyids(parsed, policy.people_keys),
+        policy=policy,
+        token=_TOKEN,
+    )
+
+
+def inspect(envelope: bytes | SignedAuthority, policy: TrustPolicy, *, now: datetime) -> Inspection:
     """Check everything about an authority but that enough people have signed it.
 
     Raises ``Refused``: what ``parse_authority`` raises, SIGNATURE_INVALID, SIGNER_KEY_NOT_VALID,
     SIGNER_NOT_DISTINCT, SIGNER_ROLE_WRONG, APPROVALS_MISSING (the registrant's own signature),
     WINDOW_TOO_LONG, LEVEL_NOT_PERMITTED, NODE_UNKNOWN, RECIPIENT_NOT_PERMITTED.
     """
-    parsed = dsse.parse(envelope, dsse.Kind.AUTHORITY)
-    authority = parse_authority(parsed.payload)
+    signed = _signed(envelope, policy)
+    authority = signed.authority
     rule = policy.rule(authority.instrument)
-    people = _signers(parsed, policy, now)
+    people = _signers(signed.keyids, policy, now)
     registrant, approvers = _sides(authority, rule, people, policy)
     _require_within(authority, rule, policy)
     return Inspection(
         authority=authority,
-        digest=dsse.digest(envelope),
+        digest=signed.digest,
         registrant=registrant,
         approvers=approvers,
         missing=_missing(authority, rule, len(approvers)),
     )
 
 
-def require_approved(envelope: bytes, policy: TrustPolicy, *, now: datetime) -> ApprovedAuthority:
+def require_approved(
+    envelope: bytes | SignedAuthority, policy: TrustPolicy, *, now: datetime
+) -> ApprovedAuthority:
     """Return the authority if everybody has signed whom its instrument demands.
 
     Raises ``Refused`` as ``inspect`` does, and APPROVALS_MISSING.
@@ -117,9 +155,17 @@ def require_approved(envelope: bytes, policy: TrustPolicy, *, now: datetime) -> 
     )
 
 
-def _signers(envelope: dsse.Envelope, policy: TrustPolicy, now: datetime) -> list[Principal]:
+def _signed(envelope: bytes | SignedAuthority, policy: TrustPolicy) -> SignedAuthority:
+    if isinstance(envelope, bytes):
+        return read_signed(envelope, policy)
+    if envelope.policy is not policy:
+        raise ValueError("a signed authority was read under another trust policy")
+    return envelope
+
+
+def _signers(keyids: frozenset[str], policy: TrustPolicy, now: datetime) -> list[Principal]:
     people: list[Principal] = []
-    for keyid in sorted(dsse.verified_keyids(envelope, policy.people_keys)):  # Rule 1.
+    for keyid in sorted(keyids):
         person, key = policy.principal_by_keyid(keyid), policy.signing_key(keyid)
         if person is None or key is None:
             raise Refused(Reason.SIGNATURE_INVALID, "a signature is by nobody in the policy")

@@ -17,7 +17,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from guard.core.approval import ApprovedAuthority, inspect, require_approved
+from guard.core.approval import (
+    ApprovedAuthority,
+    SignedAuthority,
+    inspect,
+    read_signed,
+    require_approved,
+)
 from guard.core.identities import Principal
 from guard.core.instruments import requester
 from guard.core.level import Level
@@ -62,7 +68,7 @@ class Deny:
 def decide(
     request: CaptureRequest,
     *,
-    envelope: bytes | None,
+    envelope: bytes | SignedAuthority | None,
     state: AuthorityState | None,
     live_on_node: bool,
     policy: TrustPolicy,
@@ -70,7 +76,8 @@ def decide(
 ) -> Permit | Deny:
     """Decide on a request.
 
-    ``envelope`` and ``state`` are the authority's as stored, None where there is none;
+    ``envelope`` and ``state`` are the authority's as stored, None where there is none; an envelope
+    that ``read_signed`` has read under this policy may stand for its bytes;
     ``live_on_node`` says whether a capture under it runs on the node. Never raises ``Refused``.
     """
     try:
@@ -81,7 +88,7 @@ def decide(
 
 def _permit(
     request: CaptureRequest,
-    envelope: bytes | None,
+    envelope: bytes | SignedAuthority | None,
     state: AuthorityState | None,
     live_on_node: bool,  # noqa: FBT001  private, passed on from a keyword
     policy: TrustPolicy,
@@ -106,12 +113,13 @@ def _permit(
 
 def _require_in_force(
     request: CaptureRequest,
-    envelope: bytes,
+    envelope: bytes | SignedAuthority,
     state: AuthorityState,
     policy: TrustPolicy,
     now: datetime,
 ) -> ApprovedAuthority:
-    authority = inspect(envelope, policy, now=now).authority
+    signed = read_signed(envelope, policy) if isinstance(envelope, bytes) else envelope
+    authority = inspect(signed, policy, now=now).authority
     if authority.id != request.authority_id:
         raise Refused(Reason.AUTHORITY_UNKNOWN, "there is no such authority")
     role = requester(authority.instrument)
@@ -123,7 +131,7 @@ def _require_in_force(
         raise Refused(Reason.REVOKED, "the authority was revoked")
     if state is AuthorityState.EXPIRED:
         raise Refused(Reason.EXPIRED, "the authority has expired")
-    approved = require_approved(envelope, policy, now=now)
+    approved = require_approved(signed, policy, now=now)
     if state not in _IN_FORCE:
         raise Refused(Reason.STATE_NOT_PERMITTED, f"the authority is only {state}")
     return approved
