@@ -19,7 +19,7 @@ from datetime import datetime
 
 from guard.app.changes import AuthorityRow, CaptureRow, PutCapture, SegmentRow
 from guard.app.denial import MalformedError, UnknownError
-from guard.app.granting import grant_capture
+from guard.app.granting import Granted, grant_capture
 from guard.app.office import Office
 from guard.app.ports import Plan, Reads
 from guard.app.presence import Presence, Running
@@ -27,7 +27,6 @@ from guard.core import envelope as dsse
 from guard.core import lifecycle
 from guard.core.decision import CaptureRequest
 from guard.core.instruments import Instrument, requester
-from guard.core.level import Level
 from guard.core.lifecycle import CaptureEvent, CaptureState
 from guard.core.reasons import Reason, Refused
 from guard.core.record import RecordKind
@@ -60,14 +59,14 @@ class Captures:
     async def request(self, request: CaptureRequest) -> CaptureView:
         """Grant a capture; raises Denied, or MalformedError when the id was another request's."""
 
-        def rule(view: Reads, index: int, now: datetime) -> Plan[CaptureRow]:
+        def rule(view: Reads, index: int, now: datetime) -> Plan[CaptureView]:
             known = view.capture_by_request(request.principal.name, request.request_id)
             if known is not None:
-                return Plan(result=_require_same(known, request))
-            started_by = request.principal.name
-            return grant_capture(
-                self.office, view, index, now, request=request, started_by=started_by
-            )
+                return Plan(result=self._view(view, _require_same(known, request)))
+            by = request.principal.name
+            made = grant_capture(self.office, view, index, now, request=request, started_by=by)
+            fresh = _fresh(made.result)
+            return Plan(result=fresh, records=made.records, changes=made.changes)
 
         about = {
             "authority_id": request.authority_id,
@@ -77,8 +76,7 @@ class Captures:
             "principal": request.principal.name,
             "request_id": request.request_id,
         }
-        row = await self.office.decide(rule, about, denial=RecordKind.CAPTURE_DENIED)
-        return self._view_now(row)
+        return await self.office.decide(rule, about, denial=RecordKind.CAPTURE_DENIED)
 
     async def stop(self, capture_id: str, caller: Principal) -> CaptureView:
         """Stop a capture for good (rule 2); raises UnknownError when there is none."""
@@ -172,14 +170,15 @@ class Captures:
         with self.office.ledger.reads() as view:
             return self._view(view, row)
 
-    def _view(self, view: Reads, row: CaptureRow) -> CaptureView:
+    def _reference(self, view: Reads, row: CaptureRow) -> str:
         authority = view.authority(row.authority_id)
+        return self.office.readings.authority(authority.envelope).reference if authority else ""
+
+    def _view(self, view: Reads, row: CaptureRow) -> CaptureView:
         held = [each for each in view.segments(row.id) if not each.deleted]
         return CaptureView(
             row=row,
-            reference=self.office.readings.authority(authority.envelope).reference
-            if authority
-            else "",
+            reference=self._reference(view, row),
             running=self.presence.running(row.node, row.id),
             segments=len(held),
             sealed_bytes=sum(each.size for each in held),
@@ -190,13 +189,19 @@ _BOTH = 2
 _MOST_LISTED = 4096
 
 
+def _fresh(granted: Granted) -> CaptureView:
+    """Describe a capture granted this moment, of which there is nothing to look up."""
+    return CaptureView(
+        row=granted.row,
+        reference=granted.reference,
+        running=None,
+        segments=0,
+        sealed_bytes=0,
+    )
+
+
 def _require_same(known: CaptureRow, request: CaptureRequest) -> CaptureRow:
     same = (known.authority_id, known.node) == (request.authority_id, request.node)
     if not same or request.level not in {None, known.level}:
         raise MalformedError("this request id was used for another request")
     return known
-
-
-def parse_level(text: str) -> Level | None:
-    """Read the level of a request; empty means the authority's own."""
-    return Level.parse(text) if text else None

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from guard.app.changes import AuthorityRow, CaptureRow, PutCapture
@@ -22,7 +23,15 @@ from guard.core.lifecycle import CaptureState
 from guard.core.reasons import Refused
 from guard.core.record import Record, RecordKind
 
-__all__ = ["grant_capture", "runs_on"]
+__all__ = ["Granted", "grant_capture", "runs_on"]
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A capture granted, and the reference of its authority."""
+
+    row: CaptureRow
+    reference: str
 
 
 def grant_capture(
@@ -33,7 +42,7 @@ def grant_capture(
     *,
     request: CaptureRequest,
     started_by: str,
-) -> Plan[CaptureRow]:
+) -> Plan[Granted]:
     """Grant a capture, its record to be at ``index``; raises Refused with the reason not to."""
     policy = office.require_policy(now)
     authority = view.authority(request.authority_id)
@@ -65,7 +74,7 @@ def _granted(
     request: CaptureRequest,
     authority: AuthorityRow,
     started_by: str,
-) -> Plan[CaptureRow]:
+) -> Plan[Granted]:
     grant = make_grant(permit, grant_id=office.entropy.new_id(), now=now)
     envelope = dsse.encode(dsse.sign(encode_grant(grant), dsse.Kind.GRANT, office.signer))
     row = CaptureRow(
@@ -85,7 +94,7 @@ def _granted(
         revision=index,
     )
     return Plan(
-        result=row,
+        result=Granted(row, permit.authority.authority.reference),
         records=(_record(office, now, row, permit, started_by),),
         changes=(PutCapture(row),),
     )

@@ -76,7 +76,7 @@ class ApprovedAuthority:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedAuthority:
-    """An authority's text and whose keys signed it, under one trust policy: rule 1, done once.
+    """An authority's text and whose keys signed it, under one trust policy: rules 1 and 5.
 
     It holds nothing that time can change, so it may be kept for as long as the policy is in force;
     keys' windows and the rest are looked at whenever it is used. Only ``read_signed`` makes one.
@@ -94,17 +94,20 @@ class SignedAuthority:
 
 
 def read_signed(envelope: bytes, policy: TrustPolicy) -> SignedAuthority:
-    """Take an authority's envelope apart and verify every signature on it (rule 1).
+    """Take an authority's envelope apart and check what no time changes (rules 1 and 5).
 
-    Raises ``Refused``: what ``parse_authority`` raises, INSTRUMENT_UNKNOWN, SIGNATURE_INVALID.
+    Raises ``Refused``: what ``parse_authority`` raises, INSTRUMENT_UNKNOWN, SIGNATURE_INVALID,
+    WINDOW_TOO_LONG, LEVEL_NOT_PERMITTED, NODE_UNKNOWN, RECIPIENT_NOT_PERMITTED.
     """
     parsed = dsse.parse(envelope, dsse.Kind.AUTHORITY)
     authority = parse_authority(parsed.payload)
-    policy.rule(authority.instrument)
+    rule = policy.rule(authority.instrument)
+    keyids = dsse.verified_keyids(parsed, policy.people_keys)
+    _require_within(authority, rule, policy)
     return SignedAuthority(
         authority=authority,
         digest=dsse.digest(envelope),
-        keyids=dsse.verified_keyids(parsed, policy.people_keys),
+        keyids=keyids,
         policy=policy,
         token=_TOKEN,
     )
@@ -122,7 +125,6 @@ def inspect(envelope: bytes | SignedAuthority, policy: TrustPolicy, *, now: date
     rule = policy.rule(authority.instrument)
     people = _signers(signed.keyids, policy, now)
     registrant, approvers = _sides(authority, rule, people, policy)
-    _require_within(authority, rule, policy)
     return Inspection(
         authority=authority,
         digest=signed.digest,

@@ -6,7 +6,8 @@
 3. Numbers are integers within 53 bits: floats, NaN and infinities are refused. Names are ASCII.
 
 Within rule 3, RFC 8785 is what the standard library writes with sorted names and no blanks. Reading
-compares with that, which is several times as fast; a test holds the two encoders together.
+compares with that, and so is written what consists of plain values alone; it is several times as
+fast. A test holds the two encoders together.
 """
 
 from __future__ import annotations
@@ -24,9 +25,25 @@ _LARGEST: Final = 2**53 - 1
 def encode(value: dict[str, Any]) -> bytes:
     """Encode an object of plain JSON values. Refuses (DOCUMENT_MALFORMED) what JSON cannot hold."""
     try:
+        if _is_plain(value):
+            return _ENCODER.encode(value).encode("utf-8")
         return rfc8785.dumps(value)
     except (ValueError, RecursionError) as error:
         raise Refused(Reason.DOCUMENT_MALFORMED, "a value has no canonical form") from error
+
+
+def _is_plain(value: object) -> bool:
+    """Say whether a value is within rule 3, of the standard types themselves."""
+    kind = type(value)
+    if isinstance(value, int):
+        return kind is bool or (kind is int and -_LARGEST <= value <= _LARGEST)
+    if isinstance(value, dict):
+        return kind is dict and all(
+            type(name) is str and name.isascii() and _is_plain(each) for name, each in value.items()
+        )
+    if isinstance(value, list):
+        return kind is list and all(map(_is_plain, value))
+    return kind is str or value is None
 
 
 def decode(data: bytes, *, limit: int) -> dict[str, Any]:

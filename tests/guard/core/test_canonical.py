@@ -37,6 +37,29 @@ def test_the_readers_encoder_is_rfc_8785(value: dict[str, Any]) -> None:
     assert canonical._ENCODER.encode(value).encode() == rfc8785.dumps(value)
 
 
+_WIDE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(Reason),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(st.text(max_size=4) | st.integers(), inner, max_size=3)
+    ),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.text(max_size=4), _WIDE, max_size=4))
+def test_what_is_written_is_rfc_8785_or_refused(value: dict[str, Any]) -> None:
+    """Of any Python value the encoding is what the RFC 8785 library writes, or both refuse."""
+    try:
+        expected = rfc8785.dumps(value)
+    except ValueError:
+        with refuses(Reason.DOCUMENT_MALFORMED):
+            canonical.encode(value)
+    else:
+        assert canonical.encode(value) == expected
+
+
 @given(st.dictionaries(_NAMES, VALUES, max_size=5), st.sampled_from([None, 1]))
 def test_pretty_printed_is_refused(value: dict[str, Any], indent: int | None) -> None:
     """The same value with blanks in it is refused unless there was nowhere to put them."""
