@@ -78,6 +78,9 @@ class Reads(Protocol):
     ) -> list[CaptureRow]:
         """Return those granted, armed or stopping, oldest revision first."""
 
+    def overdue_captures(self, now: datetime) -> list[CaptureRow]:
+        """Return live ones whose grant is over, oldest revision first."""
+
     def changes(self, node: str, after: int) -> list[CaptureRow]:
         """Return the node's captures changed after a revision, oldest first; after 0 only live."""
 

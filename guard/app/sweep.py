@@ -53,11 +53,7 @@ class Sweep:
         now = self.office.clock.now()
         with self.office.ledger.reads() as view:
             ended = [row.id for row in view.unfinished_authorities() if now >= row.window_end]
-            over = [
-                row.id
-                for row in view.live_captures()
-                if now >= row.not_after and self._ending(row) is not None
-            ]
+            over = [row.id for row in view.overdue_captures(now) if self._ending(row) is not None]
             begun = [
                 (row.id, node)
                 for row in view.unfinished_authorities()

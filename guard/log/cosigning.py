@@ -4,8 +4,9 @@
    newest it could get, no two would ever sign the same one.
 2. The round ends when the quorum is there. The checkpoint is verified as an agent would verify it,
    stored, and then announced.
-3. A round begins when there is a newer checkpoint, and when the newest cosigned one is older than
-   half of the policy's `checkpoint_max_age`; so an idle log's evidence stays fresh.
+3. A round begins when there is a newer checkpoint, but no sooner than 50 ms after the one before
+   began, so that a burst of decisions shares its rounds; and when the newest cosigned one is older
+   than half of the policy's `checkpoint_max_age`; so an idle log's evidence stays fresh.
 4. A slow or silent witness holds up nobody but itself, and is asked again when it has answered or
    its time is over.
 5. A failed round is tried again, after 0.2 seconds at first and 5 seconds at most. Nothing is ever
@@ -35,6 +36,7 @@ from guard.log.witnessclient import Prove, WitnessClient, WitnessFailed
 _LOG = structlog.get_logger("callguard.cosigning")
 _ROUND: Final = 3.0
 _FIRST_PAUSE: Final = 0.2
+_BETWEEN_ROUNDS: Final = 0.05
 _LONGEST_PAUSE: Final = 5.0
 
 
@@ -115,9 +117,11 @@ class Cosigner:
         try:
             while True:
                 self._wake.clear()
+                began = loop.time()
                 if await self.round():
                     pause = _FIRST_PAUSE
                     await self._until_needed()
+                    await asyncio.sleep(began + _BETWEEN_ROUNDS - loop.time())
                 else:
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, _LONGEST_PAUSE)

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -45,6 +45,8 @@ __all__ = [
     "to_timestamp",
 ]
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 MAX_PAGE = 500
 MAX_PAGE_BYTES = 3 * 1024 * 1024  # clients take 4 MiB unless told otherwise; one entry fits always
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -69,9 +71,8 @@ def to_reason(reason: Reason) -> reason_pb2.Reason.ValueType:
 
 def to_timestamp(time: datetime) -> Timestamp:
     """Return an aware time."""
-    made = Timestamp()
-    made.FromDatetime(time)
-    return made
+    seconds, rest = divmod((time - _EPOCH) // _MICROSECOND, 1_000_000)
+    return Timestamp(seconds=seconds, nanos=rest * 1000)
 
 
 def required_id(text: str, what: str) -> str:

@@ -91,6 +91,9 @@ class _MemoryReads:
             )
         )
 
+    def overdue_captures(self, now: datetime) -> list[CaptureRow]:
+        return self._captures(lambda r: r.state in LIVE and r.not_after <= now)
+
     def changes(self, node: str, after: int) -> list[CaptureRow]:
         if after == 0:
             return self.live_captures(node=node)

@@ -116,6 +116,10 @@ class SqlReads:
         }[node is not None, authority_id is not None]
         return self._captures(statement, values)
 
+    def overdue_captures(self, now: datetime) -> list[CaptureRow]:
+        """Return live ones whose grant is over, oldest revision first."""
+        return self._captures(self._statements.overdue, {"now": rows.microseconds(now)})
+
     def changes(self, node: str, after: int) -> list[CaptureRow]:
         """Return the node's captures changed after a revision, oldest first; after 0 only live."""
         if after == 0:
@@ -209,7 +213,9 @@ class SqlTransaction(SqlReads):
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Make all of these changes or none. Raises ChangeRefused or LedgerUnavailable."""
-        if not changes:
+        if len(changes) <= 1:  # A statement by itself is made whole or not at all.
+            for change in changes:
+                self._put(change)
             return
         self._plain("SAVEPOINT changes")
         try:

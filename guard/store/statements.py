@@ -127,6 +127,7 @@ class Statements:
         self.live_of_node = self._text(_live(node))
         self.live_of_authority = self._text(_live(authority))
         self.live_of_both = self._text(_live(node, authority))
+        self.overdue = self._text(_live(c.not_after <= bindparam("now")))
         changed = select(CAPTURES).where(node, c.revision > bindparam("after"))
         self.changes = self._text(changed.order_by(c.revision, c.id))
         self.segments = self._text(

@@ -39,7 +39,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONNECTIONS = 32
 ROUNDS = 3
 REQUESTS = 4000
-NODES = 64
+NODES = 16
 
 
 def rows() -> Iterator[dict[str, Any]]:

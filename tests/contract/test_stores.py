@@ -207,6 +207,21 @@ def test_live_captures_are_those_that_may_yield_packets(store):
         assert [row.id for row in view.live_captures(node="node-2", authority_id="b")] == ["x"]
 
 
+def test_overdue_captures_are_live_ones_past_their_grant(store):
+    """From `not_after` on, and only while nothing has ended them."""
+    commit(store, PutAuthority(authority()))
+    commit(
+        store,
+        PutCapture(capture("ended", state=CaptureState.ENDED, revision=3)),
+        PutCapture(capture("armed", state=CaptureState.ARMED, revision=2)),
+        PutCapture(capture("granted", state=CaptureState.GRANTED, revision=1)),
+    )
+    end = capture().not_after
+    with store.read() as view:
+        assert [row.id for row in view.overdue_captures(end)] == ["granted", "armed"]
+        assert view.overdue_captures(end - timedelta(microseconds=1)) == []
+
+
 def test_changes_of_a_node_follow_its_revision(store):
     """After zero come only live captures; after a revision comes all that changed since."""
     commit(store, PutAuthority(authority()))
