@@ -40,8 +40,9 @@ from agents.core.trustchain import TrustChain
 from agents.driver import Driver, Parts
 from agents.hands import Hands, KernelMaps
 from agents.kernel.errors import KernelError
-from agents.kernel.filters import KernelFilters
+from agents.kernel.filters import KernelFilters, Rings
 from agents.kernel.identity import KEY_OCTETS
+from agents.kernel.ring import RingSize
 from agents.kernel.signalling import Frame
 from agents.keys import KeyFileError, load_identity, load_signer
 from agents.session.channel import TlsPaths
@@ -55,6 +56,12 @@ __all__ = ["Kernel", "Signalling", "StartRefusedError", "open_kernel", "run", "s
 _SEALING = 10.0  # seconds that the last segments may take
 _FAREWELL = 2.0  # seconds that the guard may take for the last receipts
 _PACE = 0.05
+# The kernel hands over a block every 20 ms though it is not full: the number of blocks is the time
+# that the agent may be held up (7 s) before packets are dropped, their size the rate that it bears.
+_RINGS = Rings(
+    headers=RingSize(block_bytes=64 << 10, blocks=384),
+    content=RingSize(block_bytes=256 << 10, blocks=384),
+)
 _SWITCH = 0.0005  # seconds after which a thread of Python gives way to the one that waits
 
 
@@ -98,6 +105,7 @@ def open_kernel(config: Config) -> Kernel:
         sip_ports=config.sip_ports,
         sip_tcp=config.sip_tcp,
         key=secrets.token_bytes(KEY_OCTETS),
+        rings=_RINGS,
     )
 
 
@@ -211,6 +219,7 @@ class _Agent:
                 latest=kept.latest,
             ),
             start=self._clock.now(),
+            undecided="fragments,tcp" if self._config.sip_tcp else "fragments",
         )
 
     def _make_engine(self, spool: Spool) -> CaptureEngine:
@@ -307,7 +316,7 @@ class _Agent:
             self._fail(error)
 
     def _hear(self, frame: Frame) -> None:
-        message = self._hearing.hear(
+        messages = self._hearing.hear(
             frame.data,
             self._clock.now(),
             timestamp_ns=frame.timestamp_ns,
@@ -315,7 +324,7 @@ class _Agent:
             outgoing=frame.outgoing,
             original_length=frame.original_length,
         )
-        if message is not None:
+        for message in messages:
             self._driver.happened(SignallingSeen(message=message))
 
     def _delivered(self, outcome: Outcome) -> None:

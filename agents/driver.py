@@ -84,6 +84,7 @@ class Driver:
         self._segments: dict[_Key, SealedSegment] = {}
         self._segment_receipts: dict[_Key, bytes] = {}
         self._over: set[str] = set()
+        self._unsealed: set[str] = set()
         self._journal = Journal(on_failure=on_failure)
         self._durable = self._chain.sequence
         self.session = parts.session_of(self)
@@ -149,6 +150,7 @@ class Driver:
             case outcomes.LimitReached(grant_id=grant_id):
                 self.happened(on.LimitReached(grant_id=grant_id))
             case outcomes.CaptureClosed(grant_id=grant_id, totals=totals):
+                self._unsealed.discard(grant_id)
                 self.happened(
                     on.CaptureClosed(
                         grant_id=grant_id,
@@ -281,6 +283,8 @@ class Driver:
 
     def _use_hands(self, command: Manual) -> None:
         self._events.extend(self._hands.carry_out(command))
+        if isinstance(command, do.OpenCapture):
+            self._unsealed |= {command.grant.grant.id} & self._hands.open
 
     def _send_receipt(self, draft: Draft) -> None:
         receipt = self._chain.next(draft)
@@ -329,9 +333,12 @@ class Driver:
         self._tidy(key[0])
 
     def _tidy(self, grant_id: str) -> None:
-        """Remove the folder of a grant that has ended and of which nothing is left."""
+        """Remove the folder of a grant that has ended and of which nothing is left.
+
+        Not before the engine's last word: until then it may begin another segment there.
+        """
         waiting = any(grant == grant_id for grant, _ in self._segments)
-        if grant_id in self._over and grant_id not in self._hands.open and not waiting:
+        if grant_id in self._over and grant_id not in self._unsealed and not waiting:
             self._spool.forget(grant_id)
 
 

@@ -3,7 +3,8 @@
 1. The order of the engine is kept: a capture is opened and routed before the kernel is armed, and
    the kernel is disarmed before a capture is unrouted or closed.
 2. Two identities may have one hash in the kernel; it is watched as long as either is wanted.
-3. What fails is told as the failure of the captures that it concerns; the others go on.
+3. What fails is told as the failure of the captures that it concerns; the others go on. A capture
+   that never opened is closed as soon as it is told to end.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Protocol, assert_never
 from agents.capture.engine import CaptureEngine, DeadlinePassed, NotOpen
 from agents.core import commands as do
 from agents.core.commands import Identity
-from agents.core.events import CaptureFailed
+from agents.core.events import CaptureClosed, CaptureFailed
 from agents.core.flow import FlowKey, mapped
 from agents.kernel.errors import KernelError
 from guard.core.level import Level
@@ -85,8 +86,10 @@ class Hands:
         totals = self._engine.counters(grant_id)
         return totals.packets, totals.bytes, totals.drops
 
-    def carry_out(self, command: Manual) -> list[CaptureFailed]:
-        """Carry out a command; what it made fail is returned (rule 3)."""
+    def carry_out(self, command: Manual) -> list[CaptureFailed | CaptureClosed]:
+        """Carry out a command; return what came of it at once (rule 3)."""
+        if isinstance(command, do.EndCapture) and command.grant_id not in self._open:
+            return [CaptureClosed(grant_id=command.grant_id, packets=0, bytes=0, drops=0)]
         try:
             self._carry_out(command)
         except (KernelError, DeadlinePassed, NotOpen, RuntimeError, ValueError) as error:
@@ -128,13 +131,12 @@ class Hands:
                         message.outgoing,
                     )
             case do.EndCapture(grant_id=grant_id):
-                if grant_id in self._open:
-                    self._open.discard(grant_id)
-                    self._engine.close(grant_id)
+                self._open.discard(grant_id)
+                self._engine.close(grant_id)
             case _:
                 assert_never(command)
 
-    def _failed(self, command: Manual, error: Exception) -> list[CaptureFailed]:
+    def _failed(self, command: Manual, error: Exception) -> list[CaptureFailed | CaptureClosed]:
         match command:
             case do.SetFlow(grants=grants) | do.WatchIdentity(grants=grants):
                 concerned: Iterable[str] = sorted(grants)

@@ -1,8 +1,9 @@
-"""From a frame that the signalling filter let pass to a whole message, seen once.
+"""From a frame that the signalling filter let pass to whole messages, each heard once.
 
 1. A datagram that came in fragments is one message, when its last fragment has come (`fragments`).
 2. A message that the node forwards is seen at several places and counts once (`crossing`).
-3. What is neither a datagram nor a fragment of one is counted as not understood, and dropped.
+3. TCP connections give their messages as they are completed (`streams`).
+4. What is none of these is counted as not understood, and dropped.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from agents.core.crossing import Crossing
 from agents.core.fragments import Reassembler
 from agents.core.instant import Instant
 from agents.core.packet import Datagram, Fragment, read_frame
+from agents.core.segment import read_segment
+from agents.core.streams import Streams
 
 __all__ = ["Hearing"]
 
@@ -21,12 +24,13 @@ class Hearing:
     def __init__(self) -> None:
         self._reassembler = Reassembler()
         self._crossing = Crossing()
+        self._streams = Streams()
         self._unread = 0
 
     @property
     def lost(self) -> int:
-        """How many messages were given up: fragments without the rest, frames of no known form."""
-        return self._reassembler.dropped + self._unread
+        """How many messages were given up: parts without the rest, frames of no known form."""
+        return self._reassembler.dropped + self._streams.lost + self._unread
 
     def hear(
         self,
@@ -37,8 +41,8 @@ class Hearing:
         interface: int,
         outgoing: bool,
         original_length: int,
-    ) -> Datagram | None:
-        """Take one frame; return the message that it brings or completes."""
+    ) -> list[Datagram]:
+        """Take one frame; return the messages that it brings or completes."""
         read = read_frame(
             frame,
             timestamp_ns=timestamp_ns,
@@ -46,11 +50,17 @@ class Hearing:
             outgoing=outgoing,
             original_length=original_length,
         )
+        if isinstance(read, Datagram):
+            return [] if self._crossing.is_twin(read, now) else [read]
         if isinstance(read, Fragment):
             whole = self._reassembler.add(read, now)
-            read = None if whole is None else whole.datagram
-        elif read is None:
+            if whole is None or self._crossing.is_twin(whole.datagram, now):
+                return []
+            return [whole.datagram]
+        segment = read_segment(
+            frame, timestamp_ns=timestamp_ns, interface=interface, outgoing=outgoing
+        )
+        if segment is None:
             self._unread += 1
-        if read is None or self._crossing.is_twin(read, now):
-            return None
-        return read
+            return []
+        return self._streams.add(segment, now)

@@ -58,7 +58,10 @@ class Node:
         memory: Memory,
         *,
         start: Instant,
+        undecided: str = "fragments",
     ) -> None:
+        """``undecided``: what of signalling the kernel cannot decide, for the armed receipts."""
+        self._undecided = undecided
         self._revoked = set(memory.revoked)
         self._clock = ClockCheck(start, recorded=memory.latest)
         self._admission = Admission(name, identities, trust, self._clock, revoked=self._revoked)
@@ -195,7 +198,7 @@ class Node:
         return [
             do.OpenCapture(grant=verified, deadline=lease.deadline, bytes_left=armed.bytes_left()),
             *self._settle(),
-            *reports.armed(verified, lease, now),
+            *reports.armed(verified, lease, now, undecided=self._undecided),
         ]
 
     def _refuse(self, grant_id: str, refused: Refused, now: Instant) -> list[Command]:

@@ -21,13 +21,24 @@ from guard.core.receipt import ReceiptKind
 __all__ = ["armed", "closed", "disarmed", "refused", "running", "sealed"]
 
 
-def armed(grant: VerifiedGrant, lease: Lease, now: Instant) -> list[Command]:
-    """Report that a grant is armed, and that the clock was believed then."""
+def armed(grant: VerifiedGrant, lease: Lease, now: Instant, *, undecided: str) -> list[Command]:
+    """Report that a grant is armed, and that the clock was believed then.
+
+    ``undecided``: kinds of packets on SIP ports that pass the kernel unread while anything is
+    armed, and are looked at in the agent's memory.
+    """
     grant_id, level = lease.grant_id, grant.level.value
     seconds = lease.length // NANOSECONDS
     return [
         do.PersistClock(wall=now.wall),
-        _receipt(ReceiptKind.ARMED, grant_id, now, level=level, lease_seconds=seconds),
+        _receipt(
+            ReceiptKind.ARMED,
+            grant_id,
+            now,
+            level=level,
+            lease_seconds=seconds,
+            undecided=undecided,
+        ),
         Log("armed", (("grant", grant_id), ("reach", level))),
     ]
 

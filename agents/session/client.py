@@ -1,8 +1,8 @@
 """The agent's one conversation with its guard, for as long as both live.
 
 1. The agent calls; it resumes by revision: its first message says what it has applied.
-2. A session that breaks is followed by another, after a pause (`pauses`). One in which the guard
-   said something sensible counts as a success.
+2. A session that breaks is followed by another, after a pause (`pauses`). One that held for
+   `HELD` seconds counts as a success.
 3. Words that are not of the contract end the session (`GarbageError`).
 4. Every call is cancelled and every channel closed, whatever happened; cancellation is passed on.
 5. New TLS files end the session in favour of one that uses them, when they fit together.
@@ -34,6 +34,7 @@ __all__ = ["Rules", "Session", "Standing"]
 
 Call = aio.StreamStreamCall[pb.SessionRequest, pb.SessionResponse]
 
+HELD = 5.0
 LOOK_AT_FILES = 5.0
 
 
@@ -69,7 +70,6 @@ class Session:
         self._rules = rules
         self._credentials: Credentials | None = None
         self._outbox: Outbox | None = None
-        self._sensible = False
         self.uploads = Uploads()
 
     @property
@@ -102,10 +102,11 @@ class Session:
         """Converse until cancelled."""
         pauses = Pauses(random.random)
         while True:
-            self._sensible = False
+            began = asyncio.get_running_loop().time()
             why = await self._attempt()
+            held = asyncio.get_running_loop().time() - began
             self._rules.log("session_closed", why=why)
-            await asyncio.sleep(pauses.after(success=self._sensible))
+            await asyncio.sleep(pauses.after(success=held >= HELD))
 
     async def _attempt(self) -> str:
         """Hold one session and say why it ended."""
@@ -162,7 +163,6 @@ class Session:
         with _finished_call():
             async for message in call:
                 self._take(translate.from_guard(message))
-                self._sensible = True
         raise _OverError("the guard has closed the session")
 
     def _take(self, event: Event | SegmentWanted) -> None:

@@ -20,6 +20,7 @@ import pytest
 
 from agents import status
 from agents.agent import StartRefusedError, serve
+from agents.capture.engine import CaptureEngine
 from agents.clock import SystemClock
 from agents.config import Config, TlsFiles
 from agents.core.instant import Instant
@@ -35,7 +36,7 @@ from guard.core.trust import encode_roots
 from tests.agents.core.calls import message, sdp
 from tests.agents.core.wire import frame, key
 from tests.builders.deployment import SUBJECT, Deployment
-from tests.sim.guard_simulator import GuardSimulator, SimulatedSession, TlsFolder
+from tests.sim.guard_simulator import GuardSimulator, Received, SimulatedSession, TlsFolder
 from tests.sim.node_simulator import KernelSimulator
 from tests.sim.playbook import grant_id
 
@@ -436,6 +437,47 @@ async def test_segments_left_by_an_earlier_start_are_uploaded(house: House):
 
     assert len(house.opened(ticket)) == 6
     assert [kind for kind, _ in house.told(ticket)].count("sealed") == 1
+
+
+async def test_a_segment_stored_while_the_last_is_sealed_takes_nothing_with_it(house: House):
+    """Numbers go on, and the last segment arrives, whenever the guard acknowledges the first."""
+    house.guard.acknowledges = False
+    async with house.running() as agent:
+        await agent.trust()
+        ticket = house.evidence()
+        await agent.armed(ticket)
+        await agent.invite()
+        agent.speak(3)
+        (offer,) = await agent.session.until("segment_offer")
+        agent.speak(4)
+        await agent.withdraw(ticket)
+        key_of_first = (grant_id(ticket), 1)
+        house.guard.segments[key_of_first] = Received(offer.header)
+        wanted = pb.SegmentWanted(capture_id=key_of_first[0], number=1, offset=0)
+        await agent.session.send(segment_wanted=wanted)
+        house.guard.acknowledges = True
+        await agent.ended(ticket)
+        await agent.uploaded()
+
+    assert [number for _, number in sorted(house.guard.stored)] == [1, 2]
+    assert len(house.opened(ticket)) == 1 + 3 + 4
+    assert list((house.folder / "spool").iterdir()) == []
+
+
+async def test_a_capture_that_the_engine_cannot_open_is_on_record(house: House, monkeypatch):
+    """Armed and at once disarmed, by name; the agent goes on."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("the ring of this level has failed")
+
+    monkeypatch.setattr(CaptureEngine, "open", refuse)
+    async with house.running() as agent:
+        await agent.trust()
+        ticket = house.evidence()
+        await agent.session.offer(ticket)
+        await agent.ended(ticket)
+
+    assert house.told(ticket)[-1] == ("disarmed", "node_unable")
 
 
 async def test_a_full_spool_ends_the_capture_on_record(house: House):

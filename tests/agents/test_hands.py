@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from agents.capture.outcomes import CaptureClosed, Outcome
 from agents.capture.spool import Spool
 from agents.clock import SystemClock
 from agents.core import commands as do
+from agents.core import events as on
 from agents.core.commands import Command, Identity
 from agents.core.flow import FlowKey
 from agents.hands import Hands
@@ -49,6 +51,16 @@ class Bench:
         """Carry out commands; return the ids of the captures that failed."""
         return [failed.grant_id for command in commands for failed in self.hands.carry_out(command)]
 
+    def closed(self, capture: str) -> CaptureClosed:
+        """Wait for the engine's last word on a capture."""
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            for outcome in tuple(self.outcomes):
+                if isinstance(outcome, CaptureClosed) and outcome.grant_id == capture:
+                    return outcome
+            time.sleep(0.01)
+        raise TimeoutError(capture)
+
     def open(self, instrument: Instrument = Instrument.TICKET) -> str:
         play = Playbook()
         evidence = play.armed(instrument)
@@ -84,10 +96,9 @@ def test_a_capture_is_opened_routed_and_closed(bench: Bench):
     assert bench.hands.counters(capture) == (0, 0, 0)
 
     assert bench.do(do.ClearFlow(level=HEADERS, key=FLOW), do.EndCapture(grant_id=capture)) == []
-    bench.engine.stop()
+    assert bench.closed(capture).totals.packets == 0
     assert bench.kernel.flows == {}
     assert bench.hands.open == set()
-    assert [o.grant_id for o in bench.outcomes if isinstance(o, CaptureClosed)] == [capture]
 
 
 def test_signalling_is_written_to_open_captures_only(bench: Bench):
@@ -98,8 +109,7 @@ def test_signalling_is_written_to_open_captures_only(bench: Bench):
     write = do.WriteSignalling(grant_id=capture, frame=message.frame, message=message)
 
     assert bench.do(write, do.EndCapture(grant_id=capture), write) == []
-    bench.engine.stop()
-    (closed,) = [o for o in bench.outcomes if isinstance(o, CaptureClosed)]
+    closed = bench.closed(capture)
     assert closed.totals.packets == 1
     assert bench.hands.open == set()
 
@@ -131,6 +141,13 @@ def test_a_capture_that_is_open_already_fails(bench: Bench):
 
     assert bench.do(command) == []
     assert bench.do(command) == [opened.grant.grant.id]
+
+
+def test_a_capture_that_never_opened_is_closed_at_once(bench: Bench):
+    """Whoever waits for its last word gets it."""
+    closed = bench.hands.carry_out(do.EndCapture(grant_id="never"))
+
+    assert closed == [on.CaptureClosed(grant_id="never", packets=0, bytes=0, drops=0)]
 
 
 def test_a_deadline_that_has_passed_is_not_moved(bench: Bench):

@@ -26,7 +26,7 @@ from guard.api.v1.node_service_pb2_grpc import (
 from guard.cli.certificates import CertificateAuthority, KeyPair
 from guard.core.evidence import Evidence
 
-__all__ = ["GuardSimulator", "SimulatedSession", "TlsFolder"]
+__all__ = ["GuardSimulator", "Received", "SimulatedSession", "TlsFolder"]
 
 Event = str
 

@@ -263,7 +263,7 @@ async def test_without_a_session_nothing_is_kept_for_later(guard: GuardSimulator
 async def test_a_guard_that_stops_ends_the_session_and_no_more(guard: GuardSimulator):
     """However often the guard cuts its calls off in mid-sentence, the next session begins."""
     async with conversing(guard) as (session, rules):
-        for number in range(1, 6):
+        for number in range(1, 4):
             await guard.session(number)
             await rules.until(on.SessionOpened, number)
             for boot in range(20):
@@ -271,7 +271,7 @@ async def test_a_guard_that_stops_ends_the_session_and_no_more(guard: GuardSimul
                 await asyncio.sleep(0)
             await guard.stop()
             await guard.start()
-        await guard.session(6)
+        await guard.session(4)
 
 
 async def test_another_ca_is_not_believed(guard: GuardSimulator):
