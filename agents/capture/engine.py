@@ -126,6 +126,7 @@ class CaptureEngine:
         self._mutex = threading.Lock()
         self._watch = OffsetWatch(clock)
         self._captures: dict[str, Capture] = {}
+        self._closing: set[Future[CaptureClosed]] = set()
         self._drains = {
             level: RingDrain(
                 ring,
@@ -157,7 +158,9 @@ class CaptureEngine:
 
     def stop(self) -> None:
         """Close every capture, wait until their last segments are sealed, stop draining."""
-        wait([self.close(grant_id) for grant_id in list(self._captures)], _CLOSE_SECONDS)
+        for grant_id in list(self._captures):
+            self.close(grant_id)
+        wait(list(self._closing), _CLOSE_SECONDS)
         for drain in self._drains.values():
             drain.stop()
 
@@ -277,6 +280,8 @@ class CaptureEngine:
             if grant_id not in self._captures:
                 raise NotOpen("no capture of this grant is open")
             capture = self._captures.pop(grant_id)
+            self._closing.add(capture.closed)
+        capture.closed.add_done_callback(self._closing.discard)
         drain = self._drains.get(capture.level)
         if drain:
             drain.close(capture.outlet, capture.writer.close)
