@@ -59,13 +59,8 @@ def missing_privilege() -> str:
 
 @dataclass
 class Network:
-    """The namespaces and what runs in them; use it as a context manager.
+    """The namespaces and what runs in them; use it as a context manager."""
 
-    ``vlan`` puts the caller's link under that 802.1Q tag: the node's ``voice-a`` then carries
-    tagged frames, and the addresses sit on ``voice-a.<vlan>``.
-    """
-
-    vlan: int = 0
     token: str = field(default_factory=lambda: secrets.token_hex(3))
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -126,9 +121,8 @@ class Network:
 
     def add_address(self, place: str, address: str) -> None:
         """Give the voice interface of ``place`` one more address (with its prefix length)."""
-        device = "eth0" if place == "callee" or not self.vlan else f"eth0.{self.vlan}"
         nodad = ("nodad",) if ":" in address else ()
-        self.run(place, "ip", "addr", "replace", address, "dev", device, *nodad)
+        self.run(place, "ip", "addr", "replace", address, "dev", "eth0", *nodad)
 
     @contextlib.contextmanager
     def cut(self) -> Iterator[None]:
@@ -153,27 +147,22 @@ class Network:
 
     async def _connect(self) -> None:
         for near, near_if, far, far_if, v4, v6 in LINKS:
-            tag = self.vlan if near_if == "voice-a" else 0
             async with (
                 AsyncIPRoute(netns=self.name(near)) as near_ip,
                 AsyncIPRoute(netns=self.name(far)) as far_ip,
             ):
                 peer = {"ifname": far_if, "net_ns_fd": self.name(far)}
                 await near_ip.link("add", ifname=near_if, kind="veth", peer=peer)
-                await self._address(near_ip, near_if, tag, (f"{v4}1", f"{v6}1"))
-                await self._address(far_ip, far_if, tag, (f"{v4}2", f"{v6}2"))
+                await self._address(near_ip, near_if, (f"{v4}1", f"{v6}1"))
+                await self._address(far_ip, far_if, (f"{v4}2", f"{v6}2"))
                 if far != "guard":
                     await far_ip.route("add", dst="default", gateway=f"{v4}1")
                     await far_ip.route("add", dst="default", gateway=f"{v6}1", family=10)
 
     @staticmethod
-    async def _address(ip: AsyncIPRoute, name: str, tag: int, addresses: Sequence[str]) -> None:
+    async def _address(ip: AsyncIPRoute, name: str, addresses: Sequence[str]) -> None:
         for loose in ("lo", name):
             (index,) = await ip.link_lookup(ifname=loose)
-            await ip.link("set", index=index, state="up")
-        if tag:
-            await ip.link("add", ifname=f"{name}.{tag}", kind="vlan", link=index, vlan_id=tag)
-            (index,) = await ip.link_lookup(ifname=f"{name}.{tag}")
             await ip.link("set", index=index, state="up")
         for address in addresses:
             if ":" in address:  # no duplicate address detection: the address works at once

@@ -11,7 +11,6 @@ import pytest
 from tests.lab import media
 from tests.lab.calls import Call, message
 from tests.lab.deployment import Deployment
-from tests.lab.network import Network
 from tests.lab.opened import Opened
 
 pytestmark = [pytest.mark.privileged, pytest.mark.slow, pytest.mark.timeout(180)]
@@ -160,15 +159,3 @@ def test_call_already_running(lab: Deployment, subject: str, tmp_path: Path) -> 
     opened = finish(lab, "legal-1", capture, tmp_path / "out")
 
     assert {p: opened.count(p) for p in call.expected} == dict.fromkeys(call.expected, 400)
-
-
-def test_tagged_frames(tmp_path: Path) -> None:
-    """Calls under an 802.1Q tag are captured with their tag."""
-    with Network(vlan=42) as network, Deployment(tmp_path / "d", network) as lab:
-        lab.start()
-        capture = lab.warranted_capture(number="+15550001")
-        call = Call(network, tmp_path / "call").run()
-        opened = finish(lab, "legal-1", capture, tmp_path / "out")
-
-        assert {p: opened.count(p) for p in call.expected} == call.expected
-        assert {f.vlan for f in opened.media if media.CALLER_VOICE in f.frame} == {42}
