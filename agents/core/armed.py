@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from agents.core.commands import Progress
 from agents.core.dialogs import DialogTracker
+from agents.core.events import Counted, SegmentSealed
 from agents.core.instant import Instant
 from agents.core.verifier import VerifiedGrant
 from guard.core.evidence import Evidence
@@ -43,8 +44,14 @@ class Armed:
     sealed_packets: int = 0
     sealed_bytes: int = 0
 
-    def progress(self) -> Progress:
-        """Return how far it has come: all calls, and what the sealed segments hold."""
+    def count(self, counted: Counted) -> None:
+        """Take what the engine has counted since the capture was opened."""
+        self.packets, self.bytes, self.drops = counted.packets, counted.bytes, counted.drops
+
+    def seal(self, sealed: SegmentSealed) -> Progress:
+        """Take a sealed segment; return how far the capture has come over every start."""
+        self.sealed_packets += sealed.packets
+        self.sealed_bytes += sealed.bytes
         return Progress(
             calls=self.before.calls + self.calls,
             packets=self.before.packets + self.sealed_packets,

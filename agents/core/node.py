@@ -1,9 +1,8 @@
 """The rules of a node agent, without I/O: events in, commands out.
 
 1. Only what `Admission` lets in is armed; what it refuses is refused by name, on record.
-2. A capture's deadline is the earliest of the authority's end, the grant's end and the lease's end,
-   on the boot clock, converted once when it is armed. A renewal moves it, nothing else does, and
-   never past the grant's end.
+2. A capture's deadline is the earliest of the ends of authority, grant and lease, on the boot clock,
+   converted once when it is armed. Only a renewal moves it, never past the grant's end.
 3. While the clock is in doubt (`clockcheck`) nothing is armed and nothing is renewed.
 4. What ends does so in this order: the kernel and the engine first, then the disk, then the guard.
    It has ended for good, unless it is the agent itself that stops.
@@ -86,7 +85,7 @@ class Node:
 
     @property
     def trust_version(self) -> int:
-        """The version of the newest trust policy known; 0 for none."""
+        """The newest trust policy's version; 0 for none."""
         return self._admission.trust.version
 
     @property
@@ -139,8 +138,9 @@ class Node:
                 return [do.DeleteSegment(grant_id=grant_id, number=number)]
             case on.ReceiptAccepted(sequence=sequence):
                 return [do.ForgetReceipts(sequence=sequence)]
-            case on.CaptureFailed():
-                return self._failed(event)
+            case on.CaptureFailed(grant_id=grant_id, detail=detail):
+                ended = self._end(grant_id, Reason.NODE_UNABLE)
+                return [*ended, *reports.failed(grant_id, detail)]
             case on.LimitReached(grant_id=grant_id):
                 return self._end(grant_id, Why.LIMIT_REACHED)
             case on.CaptureClosed():
@@ -253,10 +253,8 @@ class Node:
         for event in events:
             if isinstance(event, CallSeen):
                 armed.calls += 1
-            elif isinstance(event, NotFollowed) and event.finding.value not in armed.not_followed:
-                armed.not_followed.add(event.finding.value)
-                fields = (("grant", grant_id), ("finding", event.finding.value))
-                commands.append(Log("not_followed", fields, warning=True))
+            elif isinstance(event, NotFollowed):
+                commands += reports.not_followed(armed, event)
             else:
                 self._watching.follow(grant_id, armed.grant.level, event)
         if armed.over_limit():
@@ -273,7 +271,7 @@ class Node:
         armed = self._armed.get(counted.grant_id)
         if armed is None:
             return []
-        armed.packets, armed.bytes, armed.drops = counted.packets, counted.bytes, counted.drops
+        armed.count(counted)
         return self._end(counted.grant_id, Why.LIMIT_REACHED) if armed.over_limit() else []
 
     def _sealed(self, sealed: on.SegmentSealed, now: Instant) -> list[Command]:
@@ -284,9 +282,7 @@ class Node:
         armed = self._armed.get(sealed.grant_id) or (closing and closing.armed)
         if not armed:  # Left behind by an earlier start of the agent.
             return []
-        armed.sealed_packets += sealed.packets
-        armed.sealed_bytes += sealed.bytes
-        self._progress[sealed.grant_id] = progress = armed.progress()
+        self._progress[sealed.grant_id] = progress = armed.seal(sealed)
         return [do.PersistProgress(grant_id=sealed.grant_id, progress=progress)]
 
     # -- ending --------------------------------------------------------------------------------
@@ -341,13 +337,6 @@ class Node:
             except Refused as refused:
                 commands += self._end(grant_id, refused.reason.value)
         return commands
-
-    def _failed(self, failed: on.CaptureFailed) -> list[Command]:
-        fields = (("grant", failed.grant_id), ("detail", failed.detail))
-        return [
-            *self._end(failed.grant_id, Reason.NODE_UNABLE.value),
-            Log("capture_failed", fields, warning=True),
-        ]
 
     def _end(self, grant_id: str, why: str) -> list[Command]:
         return self._end_all([grant_id], why)

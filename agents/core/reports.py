@@ -11,6 +11,7 @@ from agents.core import commands as do
 from agents.core import events as on
 from agents.core.armed import Armed, Closing
 from agents.core.commands import ArmedCapture, Command, Log
+from agents.core.dialogevents import NotFollowed
 from agents.core.instant import NANOSECONDS, Instant
 from agents.core.leases import Lease
 from agents.core.receipts import Draft
@@ -18,7 +19,7 @@ from agents.core.verifier import VerifiedGrant
 from guard.core.reasons import Refused
 from guard.core.receipt import ReceiptKind
 
-__all__ = ["armed", "closed", "disarmed", "refused", "running", "sealed"]
+__all__ = ["armed", "closed", "disarmed", "failed", "not_followed", "refused", "running", "sealed"]
 
 
 def armed(grant: VerifiedGrant, lease: Lease, now: Instant, *, undecided: str) -> list[Command]:
@@ -94,6 +95,21 @@ def closed(closing: Closing, totals: on.CaptureClosed, now: Instant) -> list[Com
         _receipt(ReceiptKind.DISARMED, grant_id, now, **details),
         Log("disarmed", (("grant", grant_id), ("reason", closing.why))),
     ]
+
+
+def not_followed(capture: Armed, event: NotFollowed) -> list[Command]:
+    """Log what of a call is not followed, once per capture; its last receipt says it too."""
+    finding = event.finding.value
+    if finding in capture.not_followed:
+        return []
+    capture.not_followed.add(finding)
+    fields = (("grant", capture.grant.grant.id), ("finding", finding))
+    return [Log("not_followed", fields, warning=True)]
+
+
+def failed(grant_id: str, detail: str) -> list[Command]:
+    """Log why the node cannot go on with a capture."""
+    return [Log("capture_failed", (("grant", grant_id), ("detail", detail)), warning=True)]
 
 
 def running(captures: Iterable[tuple[Armed, Lease]], now: Instant) -> tuple[ArmedCapture, ...]:

@@ -112,7 +112,7 @@ class Playbook:
 
     def wait(self, seconds: float) -> list[Command]:
         """Let time pass as the driver does: awake at each deadline, and only then."""
-        end, commands = self.boot_ns + round(seconds * NANOSECONDS), []
+        end, commands = self.boot_ns + round(seconds * 1_000_000) * 1000, []
         while (due := self.node.next_deadline()) is not None and due <= end:
             self.boot_ns = max(self.boot_ns, due)
             commands += self.tell(on.WakeUp())
