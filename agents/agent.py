@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import secrets
 import signal
@@ -124,6 +125,13 @@ def _hurry() -> None:
         os.sched_setscheduler(0, policy, os.sched_param(1))
     except OSError as error:
         structlog.get_logger("callguard.agent").info("no_realtime", why=error.strerror)
+
+
+def _settle_memory() -> None:
+    """Let the collector never look again at what the start has made; a full look takes 30 ms."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def configure_logging() -> None:
@@ -260,6 +268,7 @@ class _Agent:
                 self._loop.add_reader(self._kernel.signalling.fileno(), self._read)
                 conversation = tasks.create_task(self._driver.session.run())
                 self._log.info("running", guard=self._config.guard)
+                _settle_memory()
                 if ready is not None:
                     ready()
                 await self._stopping.wait()

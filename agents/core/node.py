@@ -1,8 +1,8 @@
 """The rules of a node agent, without I/O: events in, commands out.
 
 1. Only what `Admission` lets in is armed; what it refuses is refused by name, on record.
-2. A capture's deadline is the earliest of the ends of authority, grant and lease, on the boot clock,
-   converted once when it is armed. Only a renewal moves it, never past the grant's end.
+2. A capture's deadline is the earliest of the ends of authority, grant and lease, on the boot
+   clock, converted once when it is armed. Only a renewal moves it, never past the grant's end.
 3. While the clock is in doubt (`clockcheck`) nothing is armed and nothing is renewed.
 4. What ends does so in this order: the kernel and the engine first, then the disk, then the guard.
    It has ended for good, unless it is the agent itself that stops.
