@@ -24,7 +24,7 @@ class KernelError(Exception):
 
 def refused(step: str, error: OSError, detail: str = "") -> KernelError:
     """Say in one sentence which step failed, why, and what would help."""
-    parts = [f"{step}: {error.strerror}"]
+    parts = [f"{step}: {error.strerror or error}"]
     if error.errno in _ADVICE:
         parts.append(_ADVICE[error.errno])
     if detail:
