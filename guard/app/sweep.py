@@ -27,6 +27,7 @@ from guard.app.office import Office
 from guard.app.ports import Plan, Reads
 from guard.app.presence import Presence
 from guard.core import lifecycle
+from guard.core.approval import require_approved
 from guard.core.decision import CaptureRequest
 from guard.core.instruments import WARRANTS
 from guard.core.lifecycle import AuthorityEvent, AuthorityState, CaptureEvent, CaptureState
@@ -130,8 +131,15 @@ class Sweep:
         """Yield the nodes on which a warrant is to begin, or to begin again (rules 2 and 3)."""
         if row.state not in _IN_FORCE or now >= row.window_end:
             return
-        authority = self.office.readings.authority(row.envelope)
-        if authority.instrument not in WARRANTS or now < authority.window.not_before:
+        try:
+            policy = self.office.require_policy(now)
+            signed = self.office.readings.signed(row.envelope, policy)
+            approved = require_approved(signed, policy, now=now)
+            approved.require_active(now)
+        except Refused:
+            return  # Whatever its row says: a signer, the policy or the row itself is not right.
+        authority = approved.authority
+        if authority.instrument not in WARRANTS:
             return
         latest: dict[str, CaptureRow] = {}
         for capture in view.captures(authority_id=row.id, limit=_MOST, before=None):
@@ -170,8 +178,8 @@ class Sweep:
                     self.office, view, index, now, request=request, started_by=self.guard
                 )
             except Refused:
-                # Not in force after all: a signer's key or the trust policy has expired. It is
-                # looked at again; a refusal every second would only bury the record.
+                # Not in force after all. It is looked at again; a refusal on record every second
+                # would only bury the others.
                 return Plan(result=None)
             return Plan(result=None, records=granted.records, changes=granted.changes)
 

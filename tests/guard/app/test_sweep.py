@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
-from guard.app.changes import CaptureRow
+from guard.app.changes import CaptureRow, PutAuthority
+from guard.app.ports import Plan, Reads
 from guard.core.instruments import Instrument
 from guard.core.lifecycle import AuthorityState, CaptureState
 from guard.core.receipt import ReceiptKind
+from guard.core.record import RecordKind
 from guard.core.window import Window
 from tests.builders.house import House, NodeHand
 
@@ -94,6 +97,29 @@ async def test_what_a_person_stopped_does_not_begin_again(house: House) -> None:
     await house.receipts.take(refused, other.identity)
     with house.presence.session("node-1"), house.presence.session("node-2"):
         assert await house.sweep.run() == 0
+
+
+async def test_a_forged_row_starts_nothing_and_stops_nobody(house: House) -> None:
+    """A row marked approved, with an unsigned or unreadable envelope, leaves the others going."""
+    authority = house.site.authority(Instrument.INTERCEPTION_ORDER)
+    view = await house.register(house.site.register(authority))
+    other = await house.register(
+        house.site.register(house.site.authority(Instrument.INTERCEPTION_ORDER))
+    )
+
+    def forge(_view: Reads, index: int) -> Plan[None]:
+        approved = AuthorityState.APPROVED
+        rows = (
+            replace(view.row, state=approved, revision=index),
+            replace(other.row, state=approved, revision=index, envelope=b"nothing"),
+        )
+        record = house.office.record(RecordKind.AUTHORITY_APPROVED, house.clock.now(), {})
+        return Plan(result=None, records=(record,), changes=tuple(map(PutAuthority, rows)))
+
+    await house.ledger.execute(forge)
+    honest = await house.approved(Instrument.INTERCEPTION_ORDER)
+    await house.sweep.run()
+    assert [row.authority_id for row in captures(house)] == [honest]
 
 
 async def test_a_revoked_warrant_does_not_begin(house: House) -> None:
