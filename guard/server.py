@@ -43,6 +43,7 @@ from guard.core.trust import TrustedPolicy, TrustPolicy, parse_roots
 from guard.keys import KeyFileError, load_ed25519, load_signer, read_secret
 from guard.log.cosigning import Cosigner, WitnessEndpoint
 from guard.log.sequencer import Sequencer
+from guard.services.gate import Gate
 from guard.services.listener import Premises, add_services
 from guard.services.methods import MethodsDisagreeError
 from guard.services.tls import TlsFilesError, server_credentials
@@ -132,15 +133,16 @@ async def serve(
     _collect_seldom()
     try:
         await house.premises.trust.adopt_at_start()
+        gate = house.premises.gate()
         server = grpc.aio.server(
-            interceptors=[house.premises.gate()], options=_OPTIONS, maximum_concurrent_rpcs=4096
+            interceptors=[gate], options=_OPTIONS, maximum_concurrent_rpcs=4096
         )
         port = _listen(server, house.premises, config)
         await server.start()
         _LOG.info("serving", address=config.listen, port=port)
         if ready is not None:
             ready(port)
-        await _run_all(server, house, config)
+        await _run_all(server, gate, house, config)
     finally:
         house.ledger.close()
         house.store.close()
@@ -157,7 +159,7 @@ def _collect_seldom() -> None:
     gc.set_threshold(20_000, 50, 50)
 
 
-async def _run_all(server: grpc.aio.Server, house: _House, config: Config) -> None:
+async def _run_all(server: grpc.aio.Server, gate: Gate, house: _House, config: Config) -> None:
     """Run every part until a signal comes (rules 2 and 3)."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -175,6 +177,8 @@ async def _run_all(server: grpc.aio.Server, house: _House, config: Config) -> No
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+        gate.close()
+        house.premises.office.bell.ring_all()
         await server.stop(_GRACE)
 
 

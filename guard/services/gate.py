@@ -11,6 +11,7 @@
    request, nothing of the answer.
 4. Cancellation passes through untouched. Every other error ends in ``guard.services.status``; one
    that nobody foresaw is logged with its type and place and without its text.
+5. When the guard stops, streams end at their next message, so that it need not break them off.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import inspect
 import time
 import traceback
+from asyncio import Event
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -33,7 +35,7 @@ from guard.core.decision import Deny
 from guard.core.reasons import Reason
 from guard.services.authn import Authenticator, Caller, UnknownCallerError
 from guard.services.methods import METHODS, Method
-from guard.services.status import innermost, is_foreseen, to_status
+from guard.services.status import StoppingError, innermost, is_foreseen, to_status
 
 __all__ = ["Admission", "Context", "Gate", "admission"]
 
@@ -53,16 +55,21 @@ _CODES = {value: name for name, value in code_pb2.Code.items()}
 class Admission:
     """One call's permission to go on; asked again for every message (rule 2)."""
 
-    __slots__ = ("_authenticator", "_pem", "_row", "caller")
+    __slots__ = ("_authenticator", "_pem", "_row", "_stopping", "caller")
 
-    def __init__(self, authenticator: Authenticator, pem: bytes, row: Method) -> None:
+    def __init__(
+        self, authenticator: Authenticator, pem: bytes, row: Method, stopping: Event
+    ) -> None:
         self._authenticator = authenticator
+        self._stopping = stopping
         self._pem = pem
         self._row = row
         self.caller: Caller = authenticator.caller(pem)
 
     def renew(self) -> Caller:
-        """Look at the caller again; raises UnknownCallerError or Denied."""
+        """Look at the caller again; raises UnknownCallerError, Denied or StoppingError."""
+        if self._stopping.is_set():
+            raise StoppingError
         self.caller = self._authenticator.caller(self._pem)
         if not self.permits():
             raise Denied(
@@ -98,6 +105,11 @@ class Gate(Interceptor):
         self._wrapped: dict[str, Handler] = {}
         self._lines: list[float] = []
         self._left_out = 0
+        self._stopping = Event()
+
+    def close(self) -> None:
+        """End every stream at its next message (rule 5)."""
+        self._stopping.set()
 
     # A method that nobody serves has no handler; the stubs leave that out.
     async def intercept_service(  # type: ignore[override]
@@ -172,7 +184,7 @@ class Gate(Interceptor):
         certificates = tuple(context.auth_context().get("x509_pem_cert", ()))
         if len(certificates) != 1:
             raise UnknownCallerError("there is no client certificate")
-        return Admission(self._authenticator, bytes(certificates[0]), row)
+        return Admission(self._authenticator, bytes(certificates[0]), row, self._stopping)
 
     async def _admit(self, method: str, row: Method, admitted: Admission) -> None:
         if not admitted.permits():

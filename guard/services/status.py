@@ -25,13 +25,19 @@ from guard.core.reasons import Refused
 from guard.services.authn import UnknownCallerError
 from guard.services.translate import to_reason
 
-__all__ = ["innermost", "is_foreseen", "to_status"]
+__all__ = ["StoppingError", "innermost", "is_foreseen", "to_status"]
+
+
+class StoppingError(Exception):
+    """The guard is on its way down; ask again when it is back."""
+
 
 _UNFORESEEN: Final = (code_pb2.INTERNAL, "an internal error")
 _FIXED: Final[Mapping[type[Exception], tuple[int, str]]] = MappingProxyType(
     {
         LedgerUnavailable: (code_pb2.UNAVAILABLE, "the ledger is not available: nothing was done"),
         ShelfError: (code_pb2.UNAVAILABLE, "a segment's file is not available"),
+        StoppingError: (code_pb2.UNAVAILABLE, "the guard is stopping"),
         UnknownCallerError: (code_pb2.UNAUTHENTICATED, "the caller is not known"),
     }
 )
