@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -119,10 +120,9 @@ class Captures:
                 if seen.row.state in OVER:
                     return
                 rung.clear()
-                try:
-                    await asyncio.wait_for(rung.wait(), _BETWEEN_LOOKS)
-                except TimeoutError:
-                    continue
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_BETWEEN_LOOKS):
+                        await rung.wait()
 
     async def fetch(self, capture_id: str, caller: Principal) -> list[SegmentRow]:
         """Return the segments to hand out, in order; raises Denied (rule 3)."""

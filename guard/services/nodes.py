@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -156,10 +157,10 @@ class _Session:
             await self._wait(min(renew_at - loop.time(), _LOOK_EVERY))
 
     async def _wait(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self.rung.wait(), max(seconds, 0))
-        except TimeoutError:
-            return
+        # Not wait_for: in Python 3.11 it can swallow the cancellation that ends the session.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(seconds, 0)):
+                await self.rung.wait()
 
     async def _push_trust(self) -> None:
         if self.trust_version >= self.services.office.policy.version:
