@@ -235,7 +235,7 @@ class Deployment:
         """Wait until a capture under ``authority`` is armed and return its id."""
 
         def armed() -> str | None:
-            for capture in self.json("auditor-1", "capture", "list")["captures"]:
+            for capture in self.captures():
                 if capture["authority_id"] == authority and capture["state"] == "armed":
                     return str(capture["id"])
             return None
@@ -244,7 +244,7 @@ class Deployment:
 
     def count_armed(self) -> int:
         """Count the captures that are armed."""
-        listed = self.json("auditor-1", "capture", "list")["captures"]
+        listed = self.captures()
         return sum(capture["state"] == "armed" for capture in listed)
 
     def capture(self, person: str, authority: str, *more: str) -> str:
@@ -253,11 +253,13 @@ class Deployment:
         self.await_state(capture, "armed")
         return str(capture)
 
+    def captures(self) -> list[dict[str, Any]]:
+        """Return every capture, newest first."""
+        return list(self.json("auditor-1", "capture", "list", "--limit", "500")["captures"])
+
     def state(self, capture: str) -> dict[str, Any]:
         """Return one capture as ``capture list`` shows it."""
-        found = [
-            c for c in self.json("auditor-1", "capture", "list")["captures"] if c["id"] == capture
-        ]
+        found = [c for c in self.captures() if c["id"] == capture]
         return dict(found[0]) if found else {}
 
     def await_state(self, capture: str, *states: str, seconds: float = 20) -> dict[str, Any]:
