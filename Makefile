@@ -16,7 +16,7 @@ venv: $(VENV)/.stamp
 
 $(VENV)/.stamp: pyproject.toml proto/build.py $(wildcard proto/guard/api/v1/*.proto)
 	@test -x $(BIN)/python || python3 -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/pip install -qq --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
 proto: venv ## generate guard/api from the .proto files
