@@ -6,8 +6,9 @@
 2. A warrant in force begins by itself on every node that it names, once its window has begun. A
    ticket or a test begins when somebody asks.
 3. A warrant's capture is granted again on a connected node when its last one there ended because
-   the lease did, or because the grant was shorter than the authority is now (an emergency that a
-   second person has signed since: the first grant holds until its own end, the next one follows).
+   the lease did or the agent was stopped, or because the grant was shorter than the authority is
+   now (an emergency that a second person has signed since: the first grant holds until its own
+   end, the next one follows).
    One that a person stopped, or that the node refused, waits for somebody to ask.
 4. A capture that was told to stop, whose grant is over and whose node is away, has ended: nothing
    can arm it any more. The same holds for one whose grant is over in any other way.
@@ -38,7 +39,8 @@ __all__ = ["Sweep"]
 
 _IN_FORCE = frozenset({AuthorityState.PROVISIONAL, AuthorityState.APPROVED})
 _MOST = 500
-_LEASE_ENDED = "lease_ended"
+# The ends that nobody wanted: the guard was away, or the agent was restarted.
+_UNWANTED = frozenset({"lease_ended", "agent_stopped"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,7 @@ class Sweep:
                 yield node
 
     def _again(self, last: CaptureRow, row: AuthorityRow, now: datetime) -> bool:
-        if last.state is CaptureState.ENDED and last.why == _LEASE_ENDED:
+        if last.state is CaptureState.ENDED and last.why in _UNWANTED:
             return self.presence.connected(last.node)
         return last.why == "expired" and last.not_after <= now < row.window_end
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from guard.app.changes import CaptureRow, PutAuthority
 from guard.app.ports import Plan, Reads
 from guard.core.instruments import Instrument
@@ -66,15 +68,16 @@ async def test_at_its_end_an_authority_expires_and_its_captures_stop(house: Hous
     assert captures(house)[0].state is CaptureState.ENDED
 
 
+@pytest.mark.parametrize("why", ["lease_ended", "agent_stopped"])
 async def test_a_capture_whose_lease_ended_is_granted_again_once_the_node_is_back(
-    house: House,
+    house: House, why: str
 ) -> None:
     """A warrant goes on after an outage, under a new grant, on a connected node only."""
     await house.approved(Instrument.INTERCEPTION_ORDER)
     await house.sweep.run()
     (first,) = captures(house)
     hand = NodeHand(house.site)
-    await end(house, hand, first.id, "lease_ended")
+    await end(house, hand, first.id, why)
     await house.sweep.run()
     assert len(captures(house)) == 1
     with house.presence.session("node-1"):
