@@ -86,11 +86,12 @@ def test_a_bad_configuration_is_wrong_usage(config: Path):
 
 
 def test_what_keeps_it_from_starting_is_one_line(config: Path):
-    """Exit status 1, no traceback."""
+    """Exit status 1, no traceback; what it logged before is JSON."""
     done = command("run", "--config", str(config))
 
     assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
+    *logged, line = done.stderr.splitlines()
+    assert all(json.loads(each)["event"] == "no_realtime" for each in logged)
     assert line.startswith("error: the agent does not start: cannot read ")
     assert line.endswith("signing.pem: No such file or directory")
 

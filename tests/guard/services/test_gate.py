@@ -131,7 +131,7 @@ async def test_files_that_do_not_fit_leave_the_old_in_use(served: Serving, break
 
 
 async def test_an_unforeseen_error_says_nothing(
-    served: Serving, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    served: Serving, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A fault of the guard is INTERNAL with fixed words; its text is neither answered nor logged."""
 
@@ -144,7 +144,7 @@ async def test_an_unforeseen_error_says_nothing(
         await stub.ListCaptures(capture_messages.ListCapturesRequest())
     assert raised.value.code() is grpc.StatusCode.INTERNAL
     assert raised.value.details() == "an internal error"
-    said = capsys.readouterr()
+    said = capfd.readouterr()
     assert "ValueError" in said.out + said.err
     assert "+4989" not in said.out + said.err
 
