@@ -80,10 +80,12 @@ class SimulatedSession:
     messages: list[pb.SessionRequest] = field(default_factory=list)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     over: asyncio.Event = field(default_factory=asyncio.Event)
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def send(self, **event: Any) -> None:
         """Send one message, such as ``state_delta=…`` or ``lease_renewal=…``."""
-        await self.context.write(pb.SessionResponse(**event))
+        async with self.writing:  # grpc takes one write at a time
+            await self.context.write(pb.SessionResponse(**event))
 
     async def say_time(self, *grant_ids: str) -> None:
         """Say the guard's time, and renew the leases of these grants."""
