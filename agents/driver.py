@@ -293,7 +293,7 @@ class Driver:
         )
         link = self._chain.add(signed)
         self._journal.put(partial(self._state.put_receipt, link), partial(self._send, link))
-        if draft.kind is ReceiptKind.SEALED:
+        if draft.kind is ReceiptKind.SEALED and draft.grant_id is not None:
             key = (draft.grant_id, int(draft.details["number"]))
             self._segment_receipts[key] = signed
             self._journal.put(partial(self._state.put_segment, *key, signed))

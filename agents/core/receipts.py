@@ -21,11 +21,11 @@ __all__ = ["Chain", "Draft", "Link"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """What a receipt will say, before it is numbered and signed."""
+    """What a receipt will say, before it is numbered and signed; `grant_id` None: an incident."""
 
     kind: ReceiptKind
     time: datetime
-    grant_id: str
+    grant_id: str | None
     details: Mapping[str, str | int] = field(default_factory=dict)
 
 

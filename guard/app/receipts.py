@@ -7,7 +7,8 @@
    never dropped, with an incident before it that says that the chain is broken.
 3. A node that comes back with a lower number than the last one has lost its memory, or somebody
    turned it back: an incident, after which its chain goes on from the number it gave.
-4. A receipt moves its capture along the table in `guard.core.lifecycle`; one that the table does
+4. An incident of the node's own is recorded as it is; it is about no grant and moves nothing.
+5. A receipt moves its capture along the table in `guard.core.lifecycle`; one that the table does
    not admit, or about a capture that the guard does not know, is recorded and moves nothing.
 """
 
@@ -43,6 +44,7 @@ _RECORDS: Final[Mapping[ReceiptKind, RecordKind]] = MappingProxyType(
         ReceiptKind.SEALED: RecordKind.SEGMENT_SEALED,
         ReceiptKind.REFUSED: RecordKind.CAPTURE_REFUSED,
         ReceiptKind.NOTHING_CAPTURED: RecordKind.NOTHING_CAPTURED,
+        ReceiptKind.INCIDENT: RecordKind.INCIDENT,
     }
 )
 _EVENTS: Final[Mapping[ReceiptKind, CaptureEvent]] = MappingProxyType(
@@ -108,7 +110,7 @@ class Receipts:
             changes: list[Change] = [
                 PutReceipt(node=node.name, sequence=receipt.sequence, digest=digest)
             ]
-            row = view.capture(receipt.grant_id)
+            row = view.capture(receipt.grant_id) if receipt.grant_id is not None else None
             moved = _moved(row, receipt, index + len(records))
             records.append(self._record(now, receipt, digest, row))
             if moved is not None:
@@ -122,12 +124,13 @@ class Receipts:
     ) -> Record:
         body: dict[str, Any] = {
             "details": dict(receipt.details),
-            "grant_id": receipt.grant_id,
             "node": receipt.node,
             "node_time": receipt.time.isoformat(),
             "receipt_digest": digest,
             "sequence": receipt.sequence,
         }
+        if receipt.grant_id is not None:
+            body["grant_id"] = receipt.grant_id
         if row is not None:
             body["authority_id"] = row.authority_id
         return self.office.record(_RECORDS[receipt.kind], now, body)
@@ -145,7 +148,7 @@ def _continues(receipt: Receipt, last: int, previous: str) -> bool:
 
 
 def _moved(row: CaptureRow | None, receipt: Receipt, index: int) -> CaptureRow | None:
-    """Return the capture as the receipt leaves it, or None when it moves nothing (rule 4)."""
+    """Return the capture as the receipt leaves it, or None when it moves nothing (rule 5)."""
     event = _EVENTS.get(receipt.kind)
     if row is None or event is None or row.node != receipt.node:
         return None

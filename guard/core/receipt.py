@@ -1,9 +1,10 @@
-"""Receipts: what a node states about a capture, signed with the node's key.
+"""Receipts: what a node states about its captures, signed with the node's key.
 
 1. A node's receipts form a chain: each names the one before by the digest of its envelope and has
    the next number, so that one left out is seen.
 2. Each kind has details that it must have (``REQUIRED_DETAILS``); further ones may stand beside
    them. Details are numbers and single lines, never subjects or content.
+3. Every kind is about one grant, but for `incident`: it is about something that had none.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class ReceiptKind(StrEnum):
     SEALED = "sealed"
     REFUSED = "refused"
     NOTHING_CAPTURED = "nothing_captured"
+    INCIDENT = "incident"
 
 
 REQUIRED_DETAILS: Final[Mapping[ReceiptKind, Mapping[str, type]]] = MappingProxyType(
@@ -61,10 +63,11 @@ REQUIRED_DETAILS: Final[Mapping[ReceiptKind, Mapping[str, type]]] = MappingProxy
         },
         ReceiptKind.REFUSED: {"reason": str},
         ReceiptKind.NOTHING_CAPTURED: {},
+        ReceiptKind.INCIDENT: {"what": str},
     }
 )
 """``size`` is of the sealed file in bytes, ``bytes`` of the packets in it before sealing; ``first``
-and ``last`` are the times of its first and last packet."""
+and ``last`` are the times of its first and last packet. ``what`` names what was tried or found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +79,7 @@ class Receipt:
     previous: str
     kind: ReceiptKind
     time: datetime
-    grant_id: str
+    grant_id: str | None
     details: Mapping[str, str | int]
 
     def __post_init__(self) -> None:
@@ -87,7 +90,10 @@ class Receipt:
             (self.sequence == 1) == (self.previous == FIRST_PREVIOUS),
             "only the first receipt has no predecessor",
         )
-        require_match(self.grant_id, UUID, "the receipt's grant")
+        about_none = self.kind is ReceiptKind.INCIDENT
+        require((self.grant_id is None) == about_none, "the receipt's kind does not fit its grant")
+        if self.grant_id is not None:
+            require_match(self.grant_id, UUID, "the receipt's grant")
         require(len(self.details) <= MAX_DETAILS, "the receipt has too many details")
         for name, value in self.details.items():
             _require_detail(name, value)
@@ -105,17 +111,17 @@ def _require_detail(name: str, value: object) -> None:
 
 def encode_receipt(receipt: Receipt) -> bytes:
     """Write the payload of a receipt."""
-    return canonical.encode(
-        {
-            "details": dict(receipt.details),
-            "grant_id": receipt.grant_id,
-            "kind": receipt.kind.value,
-            "node": receipt.node,
-            "previous": receipt.previous,
-            "sequence": receipt.sequence,
-            "time": format_time(receipt.time),
-        }
-    )
+    payload = {
+        "details": dict(receipt.details),
+        "kind": receipt.kind.value,
+        "node": receipt.node,
+        "previous": receipt.previous,
+        "sequence": receipt.sequence,
+        "time": format_time(receipt.time),
+    }
+    if receipt.grant_id is not None:
+        payload["grant_id"] = receipt.grant_id
+    return canonical.encode(payload)
 
 
 def parse_receipt(payload: bytes) -> Receipt:
@@ -127,7 +133,7 @@ def parse_receipt(payload: bytes) -> Receipt:
         previous=fields.text("previous"),
         kind=fields.choice("kind", ReceiptKind),
         time=fields.time("time"),
-        grant_id=fields.text("grant_id"),
+        grant_id=fields.optional_text("grant_id"),
         details=fields.child("details").rest(),
     )
     fields.finish()

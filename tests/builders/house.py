@@ -172,7 +172,7 @@ class NodeHand:
         return self.site.policy.node(self.name)
 
     def receipt(
-        self, grant_id: str, kind: ReceiptKind = ReceiptKind.ARMED, **details: str | int
+        self, grant_id: str | None, kind: ReceiptKind = ReceiptKind.ARMED, **details: str | int
     ) -> bytes:
         """Make the next receipt."""
         self.sequence += 1

@@ -8,6 +8,7 @@ from guard.app.changes import CaptureRow
 from guard.app.denial import MalformedError
 from guard.core.lifecycle import CaptureState
 from guard.core.receipt import ReceiptKind
+from guard.core.record import RecordKind
 from tests.builders.house import House, NodeHand
 
 
@@ -41,6 +42,17 @@ async def test_receipts_move_the_capture_and_are_on_record(house: House) -> None
         "capture_disarmed",
     ]
     assert row(house, grant_id).why == "expired"
+
+
+async def test_an_incident_is_about_no_grant_and_on_record(house: House) -> None:
+    """What was tried without a grant is in the log in the node's own words, once."""
+    hand = NodeHand(house.site)
+    envelope = hand.receipt(None, ReceiptKind.INCIDENT, what="recording_refused", verb="publish")
+    for _ in range(2):
+        assert await house.receipts.take(envelope, hand.identity) == 1
+    (record,) = [each for each in house.records() if each.kind is RecordKind.INCIDENT]
+    assert record.body["details"] == {"what": "recording_refused", "verb": "publish"}
+    assert "grant_id" not in record.body
 
 
 async def test_a_nodes_refusal_says_why(house: House) -> None:

@@ -37,6 +37,7 @@ DETAILS: dict[ReceiptKind, dict[str, str | int]] = {
     },
     ReceiptKind.REFUSED: {"reason": "replayed"},
     ReceiptKind.NOTHING_CAPTURED: {},
+    ReceiptKind.INCIDENT: {"what": "recording_refused"},
 }
 
 
@@ -47,7 +48,7 @@ def receipt(kind: ReceiptKind = ReceiptKind.ARMED, **changes: Any) -> Receipt:
         "previous": FIRST_PREVIOUS,
         "kind": kind,
         "time": NOW,
-        "grant_id": new_id(),
+        "grant_id": None if kind is ReceiptKind.INCIDENT else new_id(),
         "details": DETAILS[kind],
     }
     return Receipt(**(fields | changes))
@@ -122,3 +123,11 @@ def test_the_chain() -> None:
     """The second receipt names the first by digest; only the first has no predecessor."""
     second = replace(receipt(), sequence=2, previous="ab" * 32)
     assert parse_receipt(encode_receipt(second)) == second
+
+
+@pytest.mark.parametrize("kind", ReceiptKind)
+def test_an_incident_alone_is_about_no_grant(kind: ReceiptKind) -> None:
+    """An incident names no grant, and everything else names one."""
+    wrong = new_id() if kind is ReceiptKind.INCIDENT else None
+    with refuses(Reason.DOCUMENT_MALFORMED):
+        receipt(kind, grant_id=wrong)
