@@ -18,7 +18,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from importlib import metadata
 from typing import Any, Protocol
 
@@ -34,6 +34,7 @@ from agents.clock import Clock, SystemClock
 from agents.config import Config
 from agents.core.armed import Memory
 from agents.core.events import Shutdown, SignallingSeen
+from agents.core.flow import FlowKey
 from agents.core.hearing import Hearing
 from agents.core.node import Node
 from agents.core.receipts import Chain
@@ -46,9 +47,11 @@ from agents.kernel.identity import KEY_OCTETS
 from agents.kernel.ring import RingSize
 from agents.kernel.signalling import Frame
 from agents.keys import KeyFileError, load_identity, load_signer
+from agents.recorder.gate import Gate, GateError
 from agents.session.channel import TlsPaths
 from agents.session.client import Session
 from agents.state import Kept, StateDir, StateError
+from guard.core.level import Level
 from guard.core.reasons import Refused
 from guard.core.trust import parse_roots
 
@@ -63,6 +66,7 @@ _RINGS = Rings(
     headers=RingSize(block_bytes=64 << 10, blocks=384),
     content=RingSize(block_bytes=256 << 10, blocks=384),
 )
+_COPIES = "lo"  # where the media relay sends its copies
 _SWITCH = 0.0005  # seconds after which a thread of Python gives way to the one that waits
 
 
@@ -95,6 +99,9 @@ class Kernel(KernelMaps, Protocol):
     def content(self) -> Ring:
         """Where whole media arrives."""
 
+    def flow_packets(self, level: Level, key: FlowKey) -> tuple[int, int] | None:
+        """Return the packets and octets that passed since a flow was set; None if it is not."""
+
     def close(self) -> None:
         """Close everything."""
 
@@ -107,6 +114,7 @@ def open_kernel(config: Config) -> Kernel:
         sip_tcp=config.sip_tcp,
         key=secrets.token_bytes(KEY_OCTETS),
         rings=_RINGS,
+        copies=(_COPIES,) if config.relay is not None and config.relay.through else (),
     )
 
 
@@ -169,7 +177,10 @@ async def serve(
         except OSError as error:
             name = f"{error.filename}: " if error.filename else ""
             raise StartRefusedError(f"{name}{error.strerror or error}") from error
-        await agent.run(ready)
+        try:
+            await agent.run(ready)
+        except GateError as error:
+            raise StartRefusedError(str(error)) from error
 
 
 class _Agent:
@@ -190,6 +201,7 @@ class _Agent:
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
         self._closing = False
+        self._gate: Gate | None = None
         signer = load_signer(config.signing_key)
         state = StateDir(config.state_dir)
         stack.callback(state.close)
@@ -211,6 +223,7 @@ class _Agent:
             clock=clock,
             log=self._log,
             session_of=self._session,
+            recorder_of=self._make_gate if config.relay is not None else None,
         )
         self._driver = Driver(parts, on_failure=self._fail)
 
@@ -228,6 +241,7 @@ class _Agent:
             ),
             start=self._clock.now(),
             undecided="fragments,tcp" if self._config.sip_tcp else "fragments",
+            relay=self._config.relay is not None and self._config.relay.through,
         )
 
     def _make_engine(self, spool: Spool) -> CaptureEngine:
@@ -242,6 +256,21 @@ class _Agent:
                 seconds=self._config.segment_length.total_seconds(),
             ),
         )
+
+    def _make_gate(self, driver: Driver) -> Gate:
+        assert self._config.relay is not None  # noqa: S101 - asked for only with one
+        self._gate = Gate(
+            self._config.relay,
+            now=lambda: self._clock.nanoseconds()[0],
+            deliver=driver.happened,
+            packets=self._arrived,
+            fail=self._fail,
+        )
+        return self._gate
+
+    def _arrived(self, flow: FlowKey) -> int:
+        counted = self._kernel.flow_packets(Level.CONTENT, flow)
+        return counted[0] if counted is not None else 0
 
     def _session(self, driver: Driver) -> Session:
         tls = self._config.tls
@@ -261,6 +290,7 @@ class _Agent:
         self._engine.start()
         try:
             async with (
+                self._gate.running() if self._gate is not None else nullcontext(),
                 asyncio.TaskGroup() as tasks,
                 status.serving(self._config.state_dir, self._status),
             ):
@@ -312,6 +342,7 @@ class _Agent:
             "guard": self._config.guard,
             "version": _version(),
             **self._driver.status(),
+            **({"relay": self._gate.status()} if self._gate is not None else {}),
             "messages_lost": self._hearing.lost,
         }
 

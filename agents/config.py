@@ -17,7 +17,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-__all__ = ["MEGABYTE", "Config", "ConfigError", "TlsFiles", "load_config", "parse_config"]
+__all__ = [
+    "MEGABYTE",
+    "Config",
+    "ConfigError",
+    "Endpoint",
+    "RelayConfig",
+    "TlsFiles",
+    "load_config",
+    "parse_config",
+]
 
 MEGABYTE = 1 << 20
 """In bytes; what the options call a megabyte."""
@@ -26,6 +35,7 @@ _MISSING = object()
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
 _NODE = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 _INTERFACE = re.compile(r"[^\s/:]{1,15}")  # dev_valid_name() of the kernel, and no alias colon
+_ENDPOINT = re.compile(r"(?:(udp|tcp|http):)?(\[[0-9A-Fa-f:.]+\]|[0-9.]+):([0-9]{1,5})")
 _HIGHEST_PORT = 0xFFFF
 
 
@@ -40,6 +50,31 @@ class TlsFiles:
     certificate: Path
     key: Path
     ca: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An address and port; ``transport`` is "udp", "tcp" or "http"."""
+
+    transport: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayConfig:
+    """The media relay of the node, and the gate in front of it.
+
+    ``listen``: where the SIP proxy reaches the gate. ``control``: the relay's own NG port.
+    ``through``: whether content grants take their media through the relay.
+    """
+
+    listen: tuple[Endpoint, ...]
+    control: Endpoint
+    closed_ports: tuple[int, ...]
+    json: bool
+    through: bool
+    recording_folders: tuple[Path, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +95,7 @@ class Config:
     segment_length: timedelta
     segment_bytes: int
     tls: TlsFiles
+    relay: RelayConfig | None = None
 
 
 def load_config(path: Path) -> Config:
@@ -96,10 +132,39 @@ def parse_config(text: str, folder: Path) -> Config:
         segment_length=timedelta(seconds=table.integer("segment_seconds", 1, 300, default=5)),
         segment_bytes=table.integer("segment_megabytes", 1, 1024, default=4) * MEGABYTE,
         tls=TlsFiles(certificate=tls.file("certificate"), key=tls.file("key"), ca=tls.file("ca")),
+        relay=_relay(table.table("relay")) if table.has("relay") else None,
     )
     tls.finish()
     table.finish()
     return config
+
+
+def _relay(table: _Table) -> RelayConfig:
+    listen = tuple(_endpoint(each, "relay.listen") for each in table.several("listen", str))
+    control = _endpoint(table.text("control"), "relay.control")
+    if control.transport != "udp" or control.host not in {"127.0.0.1", "[::1]"}:
+        raise ConfigError("relay.control must be the relay's UDP port on 127.0.0.1 or [::1]")
+    if any(each.port == control.port for each in listen):
+        raise ConfigError("relay.listen must not use the port of relay.control")
+    relay = RelayConfig(
+        listen=listen,
+        control=control,
+        closed_ports=tuple(table.several("closed_ports", int, default=[2224, 2225])),
+        json=table.choice("encoding", ("bencode", "json"), default="bencode") == "json",
+        through=table.choice("content", ("relay", "packets"), default="relay") == "relay",
+        recording_folders=table.files("recording_folders", default=["/var/spool/rtpengine"]),
+    )
+    if not all(0 < port <= _HIGHEST_PORT and port != control.port for port in relay.closed_ports):
+        raise ConfigError("relay.closed_ports must be ports other than that of relay.control")
+    table.finish()
+    return relay
+
+
+def _endpoint(text: str, name: str) -> Endpoint:
+    found = _ENDPOINT.fullmatch(text)
+    if found is None or not 0 < int(found[3]) <= _HIGHEST_PORT:
+        raise ConfigError(f'{name} must read like "udp:127.0.0.1:2223"')
+    return Endpoint(found[1] or "udp", found[2], int(found[3]))
 
 
 def _interfaces(table: _Table) -> tuple[str, ...]:
@@ -162,6 +227,18 @@ class _Table:
         if len(set(values)) < len(values):
             raise ConfigError(f"{self._name}{key} names something twice")
         return values
+
+    def files(self, key: str, *, default: list[str]) -> tuple[Path, ...]:
+        return tuple(self._folder / name for name in self.several(key, str, default=default))
+
+    def choice(self, key: str, choices: tuple[str, ...], *, default: str) -> str:
+        value: str = self._take(key, str, default)
+        if value not in choices:
+            raise ConfigError(f"{self._name}{key} must be one of {', '.join(choices)}")
+        return value
+
+    def has(self, key: str) -> bool:
+        return key in self._left
 
     def table(self, key: str) -> _Table:
         return _Table(self._take(key, dict), f"{self._name}{key}.", self._folder)

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, assert_never
+from typing import Any, Protocol, assert_never
 
 import structlog
 from securesystemslib.signer import Signer
@@ -51,7 +51,11 @@ _Key = tuple[str, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What the driver works with; ``session_of`` makes the session that the driver serves."""
+    """What the driver works with.
+
+    ``session_of`` makes the session that the driver serves, ``recorder_of`` the gate of the node's
+    media relay; None for a node without one, whose rules then never ask for it.
+    """
 
     node: Node
     chain: Chain
@@ -62,6 +66,17 @@ class Parts:
     clock: Clock
     log: structlog.typing.FilteringBoundLogger
     session_of: Callable[[Driver], Session]
+    recorder_of: Callable[[Driver], Recorder] | None = None
+
+
+class Recorder(Protocol):
+    """What records calls through the media relay; `agents.recorder.gate.Gate` is it."""
+
+    def record(self, call_id: str, grant_id: str) -> None:
+        """Let a live content grant have a call."""
+
+    def release(self, call_id: str, grant_id: str) -> None:
+        """Let a grant have a call no more."""
 
 
 class Driver:
@@ -88,6 +103,7 @@ class Driver:
         self._journal = Journal(on_failure=on_failure)
         self._durable = self._chain.sequence
         self.session = parts.session_of(self)
+        self._recorder = parts.recorder_of(self) if parts.recorder_of is not None else None
 
     # -- what the session asks and tells (`agents.session.client.Rules`) ------------------------
 
@@ -262,6 +278,8 @@ class Driver:
                 | do.PersistProgress()
             ):
                 self._persist(command)
+            case do.RecordCall() | do.ReleaseCall():
+                self._use_recorder(command)
             case _:
                 self._use_hands(command)
 
@@ -280,6 +298,15 @@ class Driver:
                 self._journal.put(partial(self._state.put_progress, grant_id, progress))
             case _:
                 assert_never(command)
+
+    def _use_recorder(self, command: do.RecordCall | do.ReleaseCall) -> None:
+        if self._recorder is None:
+            raise RuntimeError("a node without a relay was asked to record through it")
+        match command:
+            case do.RecordCall(grant=grant, call_id=call_id):
+                self._recorder.record(call_id, grant.grant.id)
+            case do.ReleaseCall(grant_id=grant_id, call_id=call_id):
+                self._recorder.release(call_id, grant_id)
 
     def _use_hands(self, command: Manual) -> None:
         self._events.extend(self._hands.carry_out(command))

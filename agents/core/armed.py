@@ -29,7 +29,10 @@ class Why(StrEnum):
 
 @dataclass(slots=True, kw_only=True)
 class Armed:
-    """One armed grant. ``before``: its progress up to this start of the agent."""
+    """One armed grant. ``before``: its progress up to this start of the agent.
+
+    ``recorded``: Call-IDs whose media comes through the relay.
+    """
 
     grant: VerifiedGrant
     evidence: Evidence = field(repr=False)
@@ -41,6 +44,7 @@ class Armed:
     bytes: int = 0
     drops: int = 0
     not_followed: set[str] = field(default_factory=set)
+    recorded: set[str] = field(default_factory=set, repr=False)
     sealed_packets: int = 0
     sealed_bytes: int = 0
 

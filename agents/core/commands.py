@@ -34,6 +34,8 @@ __all__ = [
     "PersistRevoked",
     "PersistTrust",
     "Progress",
+    "RecordCall",
+    "ReleaseCall",
     "ResendReceipts",
     "SendHeartbeat",
     "SendReceipt",
@@ -134,6 +136,25 @@ class WriteSignalling:
     grant_id: str
     frame: bytes = field(repr=False)
     message: Datagram = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordCall:
+    """Let the relay send a call of this grant's subject to the agent.
+
+    The grant is what `verify_evidence` made; for nothing else is a call recorded.
+    """
+
+    grant: VerifiedGrant
+    call_id: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseCall:
+    """This grant wants the call no more."""
+
+    grant_id: str
+    call_id: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,6 +275,8 @@ Command = (
     | SetFlow
     | ClearFlow
     | WriteSignalling
+    | RecordCall
+    | ReleaseCall
     | EndCapture
     | SendReceipt
     | ResendReceipts

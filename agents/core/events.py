@@ -5,9 +5,11 @@ Call-IDs, subjects, frames and documents are kept out of every repr.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from agents.core.flow import FlowKey
 from agents.core.packet import Datagram
 from guard.core.evidence import Evidence
 from guard.core.reasons import Reason
@@ -21,6 +23,8 @@ __all__ = [
     "LeaseRenewed",
     "LimitReached",
     "ReceiptAccepted",
+    "RelayFlows",
+    "RelayReport",
     "SegmentSealed",
     "SegmentStored",
     "SessionClosed",
@@ -161,6 +165,24 @@ class CaptureClosed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RelayFlows:
+    """The relay's copies of a call arrive at these addresses; not ``open``: they do no more."""
+
+    call_id: str = field(repr=False)
+    keys: tuple[FlowKey, ...] = field(repr=False)
+    open: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayReport:
+    """Something tried to get at a call's content, or could, or a recording does not do well."""
+
+    what: str
+    call_id: str | None = field(repr=False)
+    details: Mapping[str, str | int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WakeUp:
     """`Node.next_deadline` has come."""
 
@@ -185,6 +207,8 @@ Event = (
     | CaptureFailed
     | LimitReached
     | CaptureClosed
+    | RelayFlows
+    | RelayReport
     | WakeUp
     | Shutdown
 )

@@ -11,7 +11,8 @@
    is armed ends when the policy does.
 7. What several grants want to see is watched until the last of their deadlines; each grant ends by
    its own, and learns nothing of the others.
-8. Every capture has a receipt for its beginning, its segments and its end, and one that says that
+8. With a relay, the media of content grants comes through it and from nowhere else (`relayed`).
+9. Every capture has a receipt for its beginning, its segments and its end, and one that says that
    nothing was captured.
 """
 
@@ -33,6 +34,7 @@ from agents.core.dialogs import CallSeen, DialogEvent, DialogTracker, NotFollowe
 from agents.core.events import Event
 from agents.core.instant import NANOSECONDS, Instant, nanoseconds
 from agents.core.leases import LeaseTable
+from agents.core.relayed import Relayed, released
 from agents.core.trustchain import TrustChain
 from agents.core.verifier import VerifiedGrant
 from agents.core.waiting import Waiting
@@ -58,8 +60,13 @@ class Node:
         *,
         start: Instant,
         undecided: str = "fragments",
+        relay: bool = False,
     ) -> None:
-        """``undecided``: what of signalling the kernel cannot decide, for the armed receipts."""
+        """``undecided``: what of signalling the kernel cannot decide, for the armed receipts.
+
+        ``relay``: rule 8.
+        """
+        self._relayed = Relayed(there=relay)
         self._undecided = undecided
         self._revoked = set(memory.revoked)
         self._clock = ClockCheck(start, recorded=memory.latest)
@@ -105,7 +112,7 @@ class Node:
     def next_deadline(self) -> int | None:
         """Return when `WakeUp` is due, in boot-clock nanoseconds; None: not by itself."""
         dues = [self._leases.next_deadline(), self._waiting.next_deadline(), self._heartbeat]
-        dues.append(self._policy_ends)
+        dues += [self._policy_ends, self._relayed.next_deadline()]
         dues += [armed.tracker.next_deadline() for armed in self._armed.values()]
         return min((due for due in dues if due is not None), default=None)
 
@@ -114,6 +121,11 @@ class Node:
         match event:
             case on.SignallingSeen():
                 return self._signalling(event, now)
+            case on.RelayFlows():
+                self._relayed.arrive(event, self._armed.values(), self._watching)
+                return self._settle()
+            case on.RelayReport():
+                return self._relayed.report(event, self._armed.values(), now)
             case on.WakeUp():
                 return self._wake_up(now)
             case on.StateDelta():
@@ -198,7 +210,9 @@ class Node:
         return [
             do.OpenCapture(grant=verified, deadline=lease.deadline, bytes_left=armed.bytes_left()),
             *self._settle(),
-            *reports.armed(verified, lease, now, undecided=self._undecided),
+            *reports.armed(
+                verified, lease, now, undecided=self._undecided, media=self._relayed.media(verified)
+            ),
         ]
 
     def _refuse(self, grant_id: str, refused: Refused, now: Instant) -> list[Command]:
@@ -251,7 +265,10 @@ class Node:
         """Take note of what a tracker says; a call too many ends the grant before it is written."""
         commands: list[Command] = []
         for event in events:
-            if isinstance(event, CallSeen):
+            relayed = self._relayed.follow(armed, event)
+            if relayed is not None:
+                commands += relayed
+            elif isinstance(event, CallSeen):
                 armed.calls += 1
             elif isinstance(event, NotFollowed):
                 commands += reports.not_followed(armed, event)
@@ -346,14 +363,16 @@ class Node:
         why = str(why)  # A receipt holds plain words.
         ended = [grant_id for grant_id in grant_ids if grant_id in self._armed]
         for_good = why != Why.AGENT_STOPPED
+        let_go: list[Command] = []
         for grant_id in ended:
+            let_go += released(self._armed[grant_id])
             self._closing[grant_id] = Closing(armed=self._armed.pop(grant_id), why=why)
             self._watching.end(grant_id)
             if for_good:
                 self._leases.end(grant_id)
             else:
                 self._leases.put_down(grant_id)
-        commands = self._settle()
+        commands = [*self._settle(), *let_go]
         commands += [do.EndCapture(grant_id=grant_id) for grant_id in ended]
         if for_good:
             commands += [do.PersistEnded(grant_id=grant_id) for grant_id in ended]
@@ -382,6 +401,7 @@ class Node:
             self._policy_ends = None
             commands += self._end_all(tuple(self._armed), Reason.TRUST_POLICY_EXPIRED.value)
         commands += self._expire_calls(now)
+        commands += self._relayed.wake_up(now)
         commands += self._retry(self._waiting.due(now.boot_ns), now)
         if self._heartbeat is not None and self._heartbeat <= now.boot_ns:
             self._heartbeat = now.boot_ns + _HEARTBEAT

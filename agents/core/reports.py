@@ -22,11 +22,13 @@ from guard.core.receipt import ReceiptKind
 __all__ = ["armed", "closed", "disarmed", "failed", "not_followed", "refused", "running", "sealed"]
 
 
-def armed(grant: VerifiedGrant, lease: Lease, now: Instant, *, undecided: str) -> list[Command]:
+def armed(
+    grant: VerifiedGrant, lease: Lease, now: Instant, *, undecided: str, media: str
+) -> list[Command]:
     """Report that a grant is armed, and that the clock was believed then.
 
     ``undecided``: kinds of packets on SIP ports that pass the kernel unread while anything is
-    armed, and are looked at in the agent's memory.
+    armed, and are looked at in the agent's memory. ``media``: where the media is taken from.
     """
     grant_id, level = lease.grant_id, grant.level.value
     seconds = lease.length // NANOSECONDS
@@ -39,6 +41,7 @@ def armed(grant: VerifiedGrant, lease: Lease, now: Instant, *, undecided: str) -
             level=level,
             lease_seconds=seconds,
             undecided=undecided,
+            media=media,
         ),
         Log("armed", (("grant", grant_id), ("reach", level))),
     ]

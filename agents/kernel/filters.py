@@ -63,7 +63,8 @@ class KernelFilters:
     `interfaces` are names, at least one; `sip_ports` are the UDP (and with `sip_tcp` TCP) ports
     of signalling, at least one; `key` is 16 random octets for the identity hashes. A full
     map is a KernelError at arming. `pass_undecided` is rule 4; without it such messages are
-    lost to the capture.
+    lost to the capture. `copies` are further interfaces on which content alone arrives, in copies
+    that a media relay sends: no signalling is read there.
 
     Raises KernelError with a sentence on what to do; ValueError for parameters that mean nothing.
     """
@@ -72,7 +73,7 @@ class KernelFilters:
     headers: Ring
     content: Ring
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - by name only; each is one fact of the node
         self,
         *,
         interfaces: Sequence[str],
@@ -83,6 +84,7 @@ class KernelFilters:
         max_identities: int = 65536,
         pass_undecided: bool = True,
         rings: Rings | None = None,
+        copies: Sequence[str] = (),
     ) -> None:
         if not interfaces or not sip_ports or len(key) != KEY_OCTETS:
             raise ValueError(
@@ -95,16 +97,16 @@ class KernelFilters:
         self._open: list[SignallingSocket | Ring] = []
         try:
             indexes = {name: interface_index(name) for name in interfaces}
+            copied = {name: interface_index(name) for name in copies}
             self._media = self._load("media", dict.fromkeys(_FLOW_MAPS.values(), max_flows))
             self._sip = self._load("signalling", {"identities": max_identities})
-            for loaded in self._loaded:
-                for index in indexes.values():
-                    loaded.maps["interfaces"].put(struct.pack("=I", index), struct.pack("=I", 1))
+            self._write_interfaces(self._sip, indexes)
+            self._write_interfaces(self._media, indexes | copied)
             self._settings = (key, struct.pack("=II", sip_tcp, pass_undecided))
             self._write_settings()
             self._write_ports(sip_ports)
             self._prove(next(iter(indexes.values())), sip_ports[0])
-            self._open_sockets(indexes, rings or Rings())
+            self._open_sockets(indexes, copied, rings or Rings())
         except BaseException:
             self.close()
             raise
@@ -183,13 +185,19 @@ class KernelFilters:
         self._loaded.append(loaded)
         return loaded
 
-    def _open_sockets(self, indexes: dict[str, int], rings: Rings) -> None:
+    @staticmethod
+    def _write_interfaces(loaded: Loaded, indexes: dict[str, int]) -> None:
+        for index in indexes.values():
+            loaded.maps["interfaces"].put(struct.pack("=I", index), struct.pack("=I", 1))
+
+    def _open_sockets(self, indexes: dict[str, int], copied: dict[str, int], rings: Rings) -> None:
         heard, programs = tuple(indexes.values()), self._media.programs
         self.signalling = SignallingSocket(self._sip.programs["signalling"], indexes)
         self._open.append(self.signalling)
         self.headers = Ring(programs["headers"], heard, rings.headers)
         self._open.append(self.headers)
-        self.content = Ring(programs["content"], heard, rings.content)
+        either = tuple((indexes | copied).values())
+        self.content = Ring(programs["content"], either, rings.content)
         self._open.append(self.content)
 
     def _set_signalling(self, name: str, key: bytes, deadline: int) -> None:

@@ -1,0 +1,87 @@
+"""The media descriptions of a subscription: what the relay offers, and what the agent answers.
+
+1. Every stream that the relay offers is taken, each to a sink of its own; a stream that could not
+   be taken would be a call recorded in part.
+2. The answer is the offer with the sinks' address and ports in it: no codec is chosen, so nothing
+   is transcoded and packets come as they were sent.
+3. The shape of a description is what decides whether a subscription must be made anew: kinds,
+   codecs and which streams are in use, not addresses.
+
+Source: RFC 4566, RFC 3264; rtpengine's docs/ng_control_protocol.md, `subscribe request`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+__all__ = ["Unanswerable", "answer_to", "shape_of", "streams_of"]
+
+_SINK = b"127.0.0.1"
+_MEDIA_FIELDS = 4
+_MOST_STREAMS = 64
+_LEFT_OUT = (b"a=rtcp:", b"a=rtcp-mux", b"a=candidate:", b"a=ice-", b"a=end-of-candidates")
+_SHAPING = (b"a=rtpmap:", b"a=fmtp:", b"a=crypto:", b"a=fingerprint:")
+
+
+class Unanswerable(Exception):  # noqa: N818  the state of an offer, named as such
+    """The relay's offer cannot be taken as a whole; the message says why."""
+
+
+def _lines(description: bytes) -> list[bytes]:
+    return [line.rstrip(b"\r") for line in description.split(b"\n") if line.strip()]
+
+
+def streams_of(offer: bytes) -> int:
+    """Return how many streams the relay offers; raises Unanswerable for none or too many."""
+    streams = sum(line.startswith(b"m=") for line in _lines(offer))
+    if not 0 < streams <= _MOST_STREAMS:
+        raise Unanswerable("the relay offers no stream, or more than a call has")
+    return streams
+
+
+def answer_to(offer: bytes, ports: Sequence[int]) -> bytes:
+    """Return the answer that takes every stream at 127.0.0.1, in order, at these ports.
+
+    Raises Unanswerable for a stream that is not RTP over UDP in plain (rule 1).
+    """
+    left = iter(ports)
+    answer = [_answered(line, left) for line in _lines(offer)]
+    if next(left, None) is not None:
+        raise Unanswerable("there are more sinks than streams")
+    return b"".join(line + b"\r\n" for line in answer if line)
+
+
+def _answered(line: bytes, ports: Iterator[int]) -> bytes:
+    if line.startswith(b"m="):
+        return _stream(line, ports)
+    if line.startswith(b"c="):
+        return b"c=IN IP4 " + _SINK
+    if line.startswith(b"o="):
+        return b"o=- 1 1 IN IP4 " + _SINK
+    if line == b"a=sendonly":
+        return b"a=recvonly"
+    return b"" if line.startswith(_LEFT_OUT) else line
+
+
+def _stream(line: bytes, ports: Iterator[int]) -> bytes:
+    fields = line.split(b" ")
+    if len(fields) < _MEDIA_FIELDS or fields[2] not in {b"RTP/AVP", b"RTP/AVPF"}:
+        raise Unanswerable("the relay offers a stream that is no plain RTP")
+    port = next(ports, None)
+    if port is None:
+        raise Unanswerable("there are fewer sinks than streams")
+    fields[1] = b"%d" % port
+    return b" ".join(fields)
+
+
+def shape_of(description: bytes) -> bytes:
+    """Return what of a description decides whether to subscribe anew (rule 3)."""
+    shape = []
+    for line in _lines(description):
+        if line.startswith(b"m="):
+            fields = line.split(b" ")
+            in_use = fields[1:2] != [b"0"]
+            shape.append(b" ".join([fields[0], b"1" if in_use else b"0", *fields[2:]]))
+        elif line.startswith(_SHAPING):
+            shape.append(line)
+    return b"\n".join(shape)
