@@ -140,8 +140,9 @@ def parse_config(text: str, folder: Path) -> Config:
 
 
 def _relay(table: _Table) -> RelayConfig:
-    listen = tuple(_endpoint(each, "relay.listen") for each in table.several("listen", str))
-    control = _endpoint(table.text("control"), "relay.control")
+    addresses = table.several("listen", str, default=["udp:127.0.0.1:22222"])
+    listen = tuple(_endpoint(each, "relay.listen") for each in addresses)
+    control = _endpoint(table.choice("control", None, default="127.0.0.1:2223"), "relay.control")
     if control.transport != "udp" or control.host not in {"127.0.0.1", "[::1]"}:
         raise ConfigError("relay.control must be the relay's UDP port on 127.0.0.1 or [::1]")
     if any(each.port == control.port for each in listen):
@@ -231,9 +232,9 @@ class _Table:
     def files(self, key: str, *, default: list[str]) -> tuple[Path, ...]:
         return tuple(self._folder / name for name in self.several(key, str, default=default))
 
-    def choice(self, key: str, choices: tuple[str, ...], *, default: str) -> str:
+    def choice(self, key: str, choices: tuple[str, ...] | None, *, default: str) -> str:
         value: str = self._take(key, str, default)
-        if value not in choices:
+        if choices is not None and value not in choices:
             raise ConfigError(f"{self._name}{key} must be one of {', '.join(choices)}")
         return value
 

@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from agents.config import Config, ConfigError, TlsFiles, load_config, parse_config
+from agents.config import (
+    Config,
+    ConfigError,
+    RelayConfig,
+    TlsFiles,
+    load_config,
+    parse_config,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "config/agent.toml"
@@ -21,18 +28,29 @@ def example() -> str:
     return EXAMPLE.read_text("utf-8")
 
 
+def uncommented(marks: str) -> str:
+    return re.sub(rf"^#[{marks}] ", "", example(), flags=re.MULTILINE)
+
+
 def test_the_example_is_a_configuration_and_shows_every_default():
     """The commented options, switched on as they stand, change nothing."""
-    uncommented = re.sub(r"^#: ", "", example(), flags=re.MULTILINE)
+    assert uncommented(":") != example()
+    assert parse_config(uncommented(":"), FOLDER) == parse_config(example(), FOLDER)
 
-    assert uncommented != example()
-    assert parse_config(uncommented, FOLDER) == parse_config(example(), FOLDER)
+
+def test_the_example_shows_every_default_of_the_tables_that_a_node_may_have():
+    """An empty table is the table as the example shows it."""
+    shown = parse_config(uncommented(":~"), FOLDER)
+    empty = parse_config(example() + "\n[relay]\n", FOLDER)
+
+    assert shown.relay is not None
+    assert shown == empty
 
 
 def test_the_example_names_every_option():
     """No option is missing from the example; each has its explanation right above it."""
     lines = example().splitlines()
-    shown = tomllib.loads(re.sub(r"^#: ", "", example(), flags=re.MULTILINE))
+    shown = tomllib.loads(uncommented(":~"))
     renamed = {
         "spool_bytes": "spool_megabytes",
         "segment_length": "segment_seconds",
@@ -41,8 +59,10 @@ def test_the_example_names_every_option():
 
     assert set(shown) == {renamed.get(f.name, f.name) for f in fields(Config)}
     assert set(shown["tls"]) == {f.name for f in fields(TlsFiles)}
-    for key in set(shown) - {"tls"}:
-        (at,) = [n for n, line in enumerate(lines) if re.match(rf"(#: )?{key} = ", line)]
+    renamed = {"json": "encoding", "through": "content"}
+    assert set(shown["relay"]) == {renamed.get(f.name, f.name) for f in fields(RelayConfig)}
+    for key in (set(shown) | set(shown["relay"])) - {"tls", "relay"}:
+        (at,) = [n for n, line in enumerate(lines) if re.match(rf"(#[:~] )?{key} = ", line)]
         assert lines[at - 1].startswith("# ")
 
 
@@ -91,6 +111,28 @@ def test_what_is_wrong_refuses_the_file(old: str, new: str, complaint: str):
 
     with pytest.raises(ConfigError, match=complaint):
         parse_config(example().replace(old, new, 1), FOLDER)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        ("listen = []", "relay.listen is empty"),
+        ('listen = ["127.0.0.1"]', "relay.listen must read like"),
+        ('listen = ["sctp:127.0.0.1:1"]', "relay.listen must read like"),
+        ('listen = ["udp:127.0.0.1:2223"]', "must not use the port of relay.control"),
+        ('control = "10.0.0.1:2223"', "relay.control must be the relay's UDP port"),
+        ('control = "tcp:127.0.0.1:2223"', "relay.control must be the relay's UDP port"),
+        ("closed_ports = [2223]", "relay.closed_ports must be ports other"),
+        ("closed_ports = [0]", "relay.closed_ports must be ports other"),
+        ('encoding = "guess"', "relay.encoding must be one of"),
+        ('content = "both"', "relay.content must be one of"),
+        ("fence = false", "unknown key relay.fence"),
+    ],
+)
+def test_what_is_wrong_about_the_relay_refuses_the_file(wrong: str, complaint: str):
+    """The gate is set up as it is written or not at all; nothing of it can be switched off."""
+    with pytest.raises(ConfigError, match=complaint):
+        parse_config(example() + f"\n[relay]\n{wrong}\n", FOLDER)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):
