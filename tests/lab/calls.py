@@ -19,6 +19,7 @@ from tests.lab.network import Network, end
 __all__ = ["Call", "message"]
 
 SCENARIOS = Path(__file__).parent / "sipp"
+_CRYPTO = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:U0VDUkVULU1BU1RFUi1LRVktU0VDUkVULVNBTFQt"
 _hosts = itertools.cycle(range(10, 250))
 
 
@@ -50,6 +51,7 @@ class Call:
     padding: int = 0
     slow_ring: int = 0
     linger: int = 0  # milliseconds the caller stays on the line after the talk
+    proxy: str = ""  # where the caller's messages go instead of to the callee
     _running: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -123,6 +125,7 @@ class Call:
                 str(self.calls),
                 "-r",
                 str(self.calls),
+                *(("-rsa", self.proxy) if self.proxy else ()),
                 *common,
                 f"[{callee}]:5060" if self.ipv6 else f"{callee}:5060",
                 cwd=self.folder / "caller",
@@ -181,6 +184,8 @@ class Call:
             ring = f'<pause milliseconds="{self.slow_ring}"/>' + ring
         if self.linger:
             caller_mid += f'<pause milliseconds="{self.linger}"/>'
+        # A key that no packet is encrypted with: a relay would believe it, so not through one.
+        crypto = "a=ptime:20" if self.proxy else _CRYPTO
         padding = f"X-Padding: {'p' * self.padding}" if self.padding else "X-Padding: none"
         for place, values in (
             (
@@ -190,7 +195,8 @@ class Call:
             ("callee", {"MIDCALL": callee_mid, "RING": ring}),
         ):
             text = _piece(place)
-            for key, value in (*values.items(), ("TALK", str(self.talk)), ("FROM", self.caller)):
+            common = (("TALK", str(self.talk)), ("FROM", self.caller), ("CRYPTO", crypto))
+            for key, value in (*values.items(), *common):
                 text = text.replace(f"@{key}@", value)
             (self.folder / place / f"{place}.xml").write_text(text)
 

@@ -293,6 +293,11 @@ class Deployment:
             text.insert(0, line)
         path.write_text("\n".join(text) + "\n")
 
+    def add_relay(self, *lines: str) -> None:
+        """Give the node of the deployment a media relay, with further options of its table."""
+        path = self.folder / "nodes/node-1/agent.toml"
+        path.write_text("\n".join([path.read_text(), "[relay]", *lines, ""]))
+
     def _in(self, place: str, command: list[str]) -> list[str]:
         return (
             ["ip", "netns", "exec", self.network.name(place), *command] if self.network else command
