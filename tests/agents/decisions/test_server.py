@@ -104,11 +104,11 @@ async def test_the_socket_has_its_folders_group(tmp_path: Path):
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o751])
-async def test_a_folder_open_to_more_than_its_group_is_refused(tmp_path: Path, mode: int):
+def test_a_folder_open_to_more_than_its_group_is_refused(tmp_path: Path, mode: int):
     """Nobody but the agent makes sockets there, and only the group may enter."""
-    os.chmod(tmp_path, mode)
+    tmp_path.chmod(mode)
     with pytest.raises(PlaceError, match="give it mode 0750"):
-        await once(tmp_path / "s")
+        asyncio.run(once(tmp_path / "s"))
 
 
 @pytest.mark.privileged
