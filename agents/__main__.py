@@ -1,7 +1,8 @@
 """``callguard-agent``: the one place of the agent that prints and exits.
 
-Exit status: 0 done; 2 wrong usage, a configuration that cannot be used included; 4 no agent can be
-reached; 1 anything else, one line, no traceback.
+Exit status: 0 done, or permitted; 2 wrong usage, a configuration that cannot be used included; 3
+denied; 4 no agent can be reached; 1 anything else, one line, no traceback. Whoever asks `check` may
+record on 0 and on nothing else.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from agents.config import Config, ConfigError, load_config
+
+if TYPE_CHECKING:  # What one command needs, the others do not load.
+    from agents.core.decision import Permit, Question
+    from agents.decisions.naming import Named
 
 __all__ = ["main"]
 
@@ -26,6 +31,7 @@ _CONFIG = click.option(
     show_default=True,
     metavar="FILE",
 )
+_SCOPES = ("signalling", "media-headers", "whole-call", "one-leg")
 
 
 @click.group()
@@ -64,6 +70,121 @@ def status(path: Path, *, as_json: bool) -> None:
     except StatusError as error:
         _exit(4, str(error))
     click.echo(json.dumps(told) if as_json else _in_words(told))
+
+
+@main.command()
+@_CONFIG
+@click.option("--socket", type=click.Path(path_type=Path), help="Default: the configuration's.")
+@click.option("--node", help="Name of this node. Default: the configuration's.")
+@click.option("--who", required=True, metavar="NAME", help="The program that would record.")
+@click.option("--what", required=True, type=click.Choice(_SCOPES), help="What it would record.")
+@click.option("--call-id", help="The call's Call-ID.")
+@click.option("--from", "caller", metavar="URI", help="SIP or tel URI of the caller.")
+@click.option("--to", "callee", metavar="URI", help="SIP or tel URI of the callee.")
+@click.option("--call-id-env", metavar="VARIABLE", help="Environment variable with the Call-ID.")
+@click.option("--from-env", metavar="VARIABLE", help="Environment variable with the caller's URI.")
+@click.option("--to-env", metavar="VARIABLE", help="Environment variable with the callee's URI.")
+@click.option(
+    "--stdin",
+    "form",
+    type=click.Choice(("json", "sip")),
+    help="Read the call from standard input: an object of call_id, from and to, or a SIP message.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def check(path: Path, *, as_json: bool, **options: str | Path | None) -> None:
+    """Ask whether a call may be recorded on this node now.
+
+    What callers choose (Call-ID, URIs) must never pass through a shell: hand it over by standard
+    input or the environment.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from agents.core.decision import Deny  # noqa: PLC0415 - as above
+    from agents.decisions.client import NobodyAnswersError, ask  # noqa: PLC0415 - as above
+
+    socket, question = _question(path, options)
+    try:
+        answer = ask(socket, question)
+    except NobodyAnswersError as error:
+        _exit(4, str(error))
+    if isinstance(answer, Deny):
+        if as_json:
+            told = {"permitted": False, "reason": answer.reason, "sentence": answer.sentence}
+            click.echo(json.dumps(told))
+        click.echo(f"denied: {answer.reason}: {answer.sentence}", err=True)
+        sys.exit(3)
+    told = _permitted(answer)
+    click.echo(json.dumps(told) if as_json else _permit_in_words(told))
+
+
+def _question(path: Path, options: dict[str, Any]) -> tuple[Path, Question]:
+    from agents.core.decision import Question, Scope  # noqa: PLC0415 - as above
+
+    socket, node = options["socket"], options["node"]
+    if socket is None or node is None:
+        config = _load(path)
+        socket, node = socket or config.decisions, node or config.node
+    if socket is None:
+        _exit(2, f"{path} has no table [decisions]: nobody can ask on this node")
+    call = _call(options)
+    question = Question(
+        recorder=options["who"],
+        scope=Scope(options["what"].replace("-", "_")),
+        node=node,
+        call_id=call.call_id,
+        identities=call.identities,
+    )
+    return socket, question
+
+
+def _call(options: dict[str, Any]) -> Named:
+    """Take the call from wherever it is named, which must be one place only for each part."""
+    from agents.decisions import naming  # noqa: PLC0415 - as above
+
+    parts = [("call_id", "call_id_env"), ("caller", "from_env"), ("callee", "to_env")]
+    given = [[name for name in part if options[name] is not None] for part in parts]
+    if any(len(names) > 1 for names in given) or (options["form"] and any(given)):
+        _exit(2, "a part of the call is named twice")
+    values = [
+        os.environ.get(options[variable]) if options[variable] is not None else options[plain]
+        for plain, variable in parts
+    ]
+    try:
+        if options["form"] is None:
+            return naming.named(*values)
+        data = sys.stdin.buffer.read(naming.LONGEST + 1)
+        if len(data) > naming.LONGEST:
+            _exit(2, "standard input is too long to name a call")
+        return naming.named_in_sip(data) if options["form"] == "sip" else naming.named_in_json(data)
+    except naming.NotNamedError as error:
+        _exit(2, str(error))
+
+
+def _permitted(permit: Permit) -> dict[str, Any]:
+    """Say a permit; ``seconds``: for how long it certainly stands, rounded down."""
+    from agents.clock import SystemClock  # noqa: PLC0415 - as above
+
+    left = min(each.until for each in permit.obligations) - SystemClock().now().wall
+    return {
+        "permitted": True,
+        "level": permit.level,
+        "seconds": max(0, int(left.total_seconds())),
+        "obligations": [
+            {
+                "grant": each.grant_id,
+                "until": each.until.isoformat(),
+                "recipients": list(each.recipients),
+            }
+            for each in permit.obligations
+        ],
+    }
+
+
+def _permit_in_words(told: dict[str, Any]) -> str:
+    lines = [f"permitted {told['level']}; ask again within {told['seconds']} seconds"]
+    for each in told["obligations"]:
+        lines.append(f"grant {each['grant']} until {each['until']}")
+        lines += [f"  seal to {recipient}" for recipient in each["recipients"]]
+    return "\n".join(lines)
 
 
 def _load(path: Path) -> Config:

@@ -34,6 +34,7 @@ MEGABYTE = 1 << 20
 _MISSING = object()
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
 _NODE = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
+_SOCKET = re.compile(r"[A-Za-z0-9._-]{1,64}")  # gRPC would read some other signs as its own
 _INTERFACE = re.compile(r"[^\s/:]{1,15}")  # dev_valid_name() of the kernel, and no alias colon
 _ENDPOINT = re.compile(r"(?:(udp|tcp|http):)?(\[[0-9A-Fa-f:.]+\]|[0-9.]+):([0-9]{1,5})")
 _HIGHEST_PORT = 0xFFFF
@@ -79,7 +80,10 @@ class RelayConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Everything that the agent is told from outside; see ``config/agent.toml``."""
+    """Everything that the agent is told from outside; see ``config/agent.toml``.
+
+    ``decisions``: the socket at which recorders may ask; None: nobody may.
+    """
 
     node: str
     guard: str
@@ -96,6 +100,7 @@ class Config:
     segment_bytes: int
     tls: TlsFiles
     relay: RelayConfig | None = None
+    decisions: Path | None = None
 
 
 def load_config(path: Path) -> Config:
@@ -133,6 +138,7 @@ def parse_config(text: str, folder: Path) -> Config:
         segment_bytes=table.integer("segment_megabytes", 1, 1024, default=4) * MEGABYTE,
         tls=TlsFiles(certificate=tls.file("certificate"), key=tls.file("key"), ca=tls.file("ca")),
         relay=_relay(table.table("relay")) if table.has("relay") else None,
+        decisions=_socket(table),
     )
     tls.finish()
     table.finish()
@@ -180,6 +186,17 @@ def _ports(table: _Table) -> tuple[int, ...]:
     if not all(0 < port <= _HIGHEST_PORT for port in ports):
         raise ConfigError("sip_ports must be ports from 1 to 65535")
     return tuple(ports)
+
+
+def _socket(table: _Table) -> Path | None:
+    decisions = table.optional_table("decisions")
+    if decisions is None:
+        return None
+    socket = decisions.file("socket")
+    decisions.finish()
+    if not _SOCKET.fullmatch(socket.name):
+        raise ConfigError("decisions.socket must have a name of letters, digits and ._-")
+    return socket
 
 
 class _Table:
@@ -243,6 +260,9 @@ class _Table:
 
     def table(self, key: str) -> _Table:
         return _Table(self._take(key, dict), f"{self._name}{key}.", self._folder)
+
+    def optional_table(self, key: str) -> _Table | None:
+        return self.table(key) if key in self._left else None
 
     def finish(self) -> None:
         if self._left:

@@ -122,6 +122,11 @@ class DialogTracker:
         """The addresses that are open now."""
         return frozenset(key for call in self._calls.values() for key in call.open)
 
+    def follows(self, call_id: str) -> bool:
+        """Whether a call of this Call-ID is under way."""
+        call = self._calls.get(call_id)
+        return call is not None and call.is_call and call.over_ns is None
+
     def next_deadline(self) -> int | None:
         """Return when `expire` is to be called, on the boot clock in nanoseconds."""
         while self._schedule:

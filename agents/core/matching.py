@@ -54,9 +54,10 @@ class Matcher:
         addresses = self._named[SubjectKind.SIP_URI]
         if not numbers and not addresses:
             return False
-        return any(self._is_named(uri) for uri in message.identities())
+        return any(self.names(uri) for uri in message.identities())
 
-    def _is_named(self, uri: str) -> bool:
+    def names(self, uri: str) -> bool:
+        """Whether a `sip:`, `sips:` or `tel:` URI is one of a subject."""
         found = _SCHEME.match(uri)
         if not found:
             return False

@@ -30,6 +30,7 @@ from agents.core.admission import Admission, unverified_grant
 from agents.core.armed import Armed, Closing, Memory, Why
 from agents.core.clockcheck import ClockCheck
 from agents.core.commands import Command, Log, Progress
+from agents.core.decision import Cover
 from agents.core.dialogs import CallSeen, DialogEvent, DialogTracker, NotFollowed, Write
 from agents.core.events import Event
 from agents.core.instant import NANOSECONDS, Instant, nanoseconds
@@ -104,6 +105,18 @@ class Node:
         """Return what is armed, with its counters over every start."""
         running = ((each, self._leases[grant_id]) for grant_id, each in self._armed.items())
         return reports.running(running, now)
+
+    def covers(self) -> tuple[Cover, ...]:
+        """Return what is armed, for decisions; to be used before the next event."""
+        policy_ends = self._policy_ends
+        return tuple(
+            Cover(
+                grant=armed.grant,
+                deadline=min(self._leases[grant_id].deadline, policy_ends or 0),
+                follows=armed.tracker.follows,
+            )
+            for grant_id, armed in self._armed.items()
+        )
 
     def doubt(self, now: Instant) -> str | None:
         """Return why the clock cannot be believed, or None."""

@@ -22,7 +22,7 @@ from typing import Final
 
 from agents.core.relayoptions import Options
 
-__all__ = ["HARMLESS", "Finding", "Risk", "control_ports", "judge", "judged"]
+__all__ = ["CHANGED_FILE", "HARMLESS", "Finding", "Risk", "control_ports", "judge", "judged"]
 
 
 class Risk(StrEnum):
@@ -109,6 +109,13 @@ xmlrpc-format
 """
 HARMLESS: Final = frozenset(_HARMLESS.split())
 """Options that let nothing out by themselves; those that only say how need one that says where."""
+
+CHANGED_FILE: Final = Finding(
+    name="config-file",
+    risk=Risk.UNKNOWN,
+    why="The configuration file was changed after the relay started, which may have read another.",
+    remedy="Look at what was changed and restart the relay.",
+)
 
 _LOG_LEVEL = re.compile(r"log-level(-[a-z]+)?")
 _PORT = re.compile(r"(?:.*:)?([0-9]{1,5})")

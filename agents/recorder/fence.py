@@ -6,7 +6,8 @@ What the fence is made of is written in `fencerules`. Here:
    which the old one is gone and the new one is not there.
 2. It outlives the agent: a relay whose agent died stays out of reach.
 3. The kernel's word counts: after it went up, and whenever the kernel says that any rule changed,
-   the tables are read and compared. A reading during which they changed is read again.
+   the tables are read and compared. A reading during which they changed is read again; tables of
+   a generation that was found whole are not.
 4. A fence that is not exactly ours is replaced first and reported then.
 5. What cannot be done raises FenceError, which says what to do. Whoever runs the fence must not
    go on without it.
@@ -69,6 +70,7 @@ class Fence:
     def __init__(self, fenced: Fenced, *, table: str = TABLE) -> None:
         self._fenced = fenced
         self._table = table
+        self._whole: int | None = None
         self._expected = {chain: [_read(rule) for rule in _sent(fenced, chain)] for chain in CHAINS}
 
     async def install(self) -> None:
@@ -90,8 +92,11 @@ class Fence:
         async with _nftables("reading the fence") as kernel:
             for _ in range(_ATTEMPTS):
                 before = await _generation(kernel)
+                if before == self._whole:
+                    return ""
                 breach = await self._breach(kernel)
-                if not breach or await _generation(kernel) == before:
+                if await _generation(kernel) == before:
+                    self._whole = before if not breach else None
                     return breach
         return "it changes faster than it can be read"
 

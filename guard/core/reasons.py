@@ -52,6 +52,8 @@ class Reason(StrEnum):
     NODE_UNKNOWN = "node_unknown"
     ALREADY_REGISTERED = "already_registered"
     NODE_UNABLE = "node_unable"
+    CALL_NOT_COVERED = "call_not_covered"
+    SCOPE_NOT_PERMITTED = "scope_not_permitted"
 
 
 class Refused(Exception):  # noqa: N818  the word of the design

@@ -60,8 +60,9 @@ def test_the_example_names_every_option():
     assert set(shown) == {renamed.get(f.name, f.name) for f in fields(Config)}
     assert set(shown["tls"]) == {f.name for f in fields(TlsFiles)}
     renamed = {"json": "encoding", "through": "content"}
+    assert set(shown["decisions"]) == {"socket"}
     assert set(shown["relay"]) == {renamed.get(f.name, f.name) for f in fields(RelayConfig)}
-    for key in (set(shown) | set(shown["relay"])) - {"tls", "relay"}:
+    for key in set().union(shown, shown["relay"], {"socket"}) - {"tls", "relay", "decisions"}:
         (at,) = [n for n, line in enumerate(lines) if re.match(rf"(#[:~] )?{key} = ", line)]
         assert lines[at - 1].startswith("# ")
 
@@ -80,6 +81,7 @@ def test_values_become_the_tree():
     assert config.sip_ports == (5060,)
     assert config.sip_tcp is False
     assert config.tls.ca == FOLDER / "ca.crt"
+    assert config.decisions == Path("/run/callguard-agent/decisions.sock")
 
 
 @pytest.mark.parametrize(
@@ -102,6 +104,9 @@ def test_values_become_the_tree():
         ('ca = "ca.crt"', 'ca = "ca.crt"\nverify = false', "unknown key tls.verify"),
         ('ca = "ca.crt"', "", "tls.ca is missing"),
         ("[tls]", "[tls]\n[tls]", "tls"),
+        ("[decisions]", "[decisions]\ngroup = 1", "unknown key decisions.group"),
+        ("socket = ", "sockets = ", "decisions.socket is missing"),
+        ("decisions.sock", "100%", "decisions.socket must have a name"),
         ('node = "node-1"', 'node = "node-1"\nnode = "node-2"', "overwrite"),
     ],
 )
@@ -133,6 +138,14 @@ def test_what_is_wrong_about_the_relay_refuses_the_file(wrong: str, complaint: s
     """The gate is set up as it is written or not at all; nothing of it can be switched off."""
     with pytest.raises(ConfigError, match=complaint):
         parse_config(example() + f"\n[relay]\n{wrong}\n", FOLDER)
+
+
+def test_without_its_table_there_is_no_socket():
+    """Recorders may ask only where the configuration says so."""
+    before, table, after = example().partition("[decisions]")
+    without = before + "[tls]" + after.partition("[tls]")[2]
+    assert table
+    assert parse_config(without, FOLDER).decisions is None
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agents.clock import SystemClock
+from agents.core.decision import Deny, Obligation, Permit, Question, Scope
+from agents.decisions.server import serving
 from agents.status import NAME
+from guard.core.level import Level
+from guard.core.reasons import Reason
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = (ROOT / "config/agent.toml").read_text()
@@ -32,14 +41,22 @@ TOLD: dict[str, Any] = {
 }
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+GRANT = "3b0d8c9a-5e2f-4d1b-8f6e-2a7c1d9e0f43"
+NASTY = "'; touch /tmp/owned #`id`$(id)\"\\"
+
+
+def command(
+    *arguments: str, text: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "agents", *arguments],
         capture_output=True,
+        input=text,
         text=True,
         check=False,
         cwd=ROOT,
         timeout=60,
+        env=os.environ | environment,
     )
 
 
@@ -47,7 +64,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 def config(tmp_path: Path) -> Path:
     for name in ("state", "spool"):
         (tmp_path / name).mkdir(mode=0o700)
-    text = EXAMPLE.replace("/var/lib/callguard-agent/", "")
+    text = EXAMPLE.replace("/var/lib/callguard-agent/", "").replace("/run/callguard-agent/", "run/")
     path = tmp_path / "agent.toml"
     path.write_text(text)
     return path
@@ -130,6 +147,136 @@ def test_status_for_machines_and_for_people(config: Path):
         "waiting for the guard: 2 receipts, 1 segments, 99 bytes",
         "nothing is armed",
     ]
+
+
+@asynccontextmanager
+async def deciding(config: Path, answer: Permit | Deny) -> AsyncIterator[list[Question]]:
+    """Answer as a running agent does; yield what was asked."""
+    asked: list[Question] = []
+
+    def decide(question: Question) -> Permit | Deny:
+        asked.append(question)
+        return answer
+
+    socket = config.parent / "run/decisions.sock"
+    async with serving(socket, decide, lambda _: None):
+        yield asked
+
+
+def checked(config: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    fixed = ("check", "--config", str(config), "--who", "asterisk", "--what", "whole-call")
+    return command(*fixed, *arguments, **more)
+
+
+def checking(config: Path, *arguments: str, **more: str) -> Any:
+    return asyncio.to_thread(checked, config, *arguments, **more)
+
+
+async def test_a_permit_is_printed_with_what_it_demands(config: Path):
+    """Exit status 0; grant, level, end and recipients, for people and for machines."""
+    until = SystemClock().now().wall + timedelta(seconds=3600)
+    obligation = Obligation(grant_id=GRANT, until=until, recipients=("age1one", "age1two"))
+    permit = Permit(level=Level.CONTENT, obligations=(obligation,))
+    async with deciding(config, permit) as asked:
+        people = await checking(config, "--call-id", "call-1", "--from", "sip:a@h", "--to", "tel:1")
+        machine = await checking(config, "--call-id", "call-1", "--json")
+
+    assert (people.returncode, people.stderr) == (0, "")
+    first, *rest = people.stdout.splitlines()
+    assert first.startswith("permitted content; ask again within 3")
+    assert rest == [
+        f"grant {GRANT} until {until.isoformat()}",
+        "  seal to age1one",
+        "  seal to age1two",
+    ]
+    assert asked[0] == Question(
+        recorder="asterisk",
+        scope=Scope.WHOLE_CALL,
+        node="node-1",
+        call_id=b"call-1",
+        identities=("sip:a@h", "tel:1"),
+    )
+    told = json.loads(machine.stdout)
+    assert 3000 < told.pop("seconds") <= 3600
+    assert told == {
+        "permitted": True,
+        "level": "content",
+        "obligations": [
+            {"grant": GRANT, "until": until.isoformat(), "recipients": ["age1one", "age1two"]}
+        ],
+    }
+
+
+async def test_a_denial_says_why(config: Path):
+    """Exit status 3, one line, and a JSON object for who wants one."""
+    deny = Deny(reason=Reason.CALL_NOT_COVERED, sentence="no grant on this node covers the call")
+    async with deciding(config, deny):
+        people = await checking(config)
+        machine = await checking(config, "--json")
+
+    assert (people.returncode, people.stdout) == (3, "")
+    line = "denied: call_not_covered: no grant on this node covers the call\n"
+    assert people.stderr == machine.stderr == line
+    assert json.loads(machine.stdout)["reason"] == "call_not_covered"
+
+
+async def test_what_callers_choose_needs_no_shell(config: Path):
+    """Environment, JSON and the SIP message itself bring the same, octet by octet."""
+    deny = Deny(reason=Reason.CALL_NOT_COVERED, sentence="no")
+    sip = f"INVITE sip:b@h SIP/2.0\r\nFrom: <sip:a@h>\r\nTo: <sip:b@h>\r\nCall-ID: {NASTY}\r\n\r\n"
+    variables = ("--call-id-env", "X", "--from-env", "F", "--to-env", "T")
+    async with deciding(config, deny) as asked:
+        call = {"call_id": NASTY, "from": "sip:a@h", "to": "sip:b@h"}
+        await checking(config, "--stdin", "json", text=json.dumps(call))
+        await checking(config, *variables, X=NASTY, F="sip:a@h", T="sip:b@h")
+        await checking(config, "--stdin", "sip", text=sip)
+        await checking(config, "--call-id-env", "NOBODY_SETS_THIS")
+
+    *same, unset = asked
+    assert [each.call_id for each in same] == [NASTY.encode()] * 3
+    assert [set(each.identities) for each in same] == [{"sip:a@h", "sip:b@h"}] * 3
+    assert (unset.call_id, unset.identities) == (b"", ())
+
+
+async def test_the_socket_may_be_named_where_the_configuration_may_not_be_read(config: Path):
+    """A recorder's user needs the socket, not the agent's configuration."""
+    deny = Deny(reason=Reason.CALL_NOT_COVERED, sentence="no")
+    socket = str(config.parent / "run/decisions.sock")
+    other = Path("/nonexistent/agent.toml")
+    async with deciding(config, deny) as asked:
+        done = await checking(other, "--socket", socket, "--node", "node-7")
+        assert (await checking(other, "--socket", socket)).returncode == 2
+    assert done.returncode == 3
+    assert [each.node for each in asked] == ["node-7"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "complaint"),
+    [
+        (("--call-id", "a", "--call-id-env", "PATH"), "", "a part of the call is named twice"),
+        (("--stdin", "json", "--from", "sip:a@h"), "{}", "a part of the call is named twice"),
+        (("--stdin", "json"), "[]", "only call_id, from, to name a call"),
+        (("--stdin", "sip"), "hello", "that is no SIP message"),
+        (("--stdin", "json"), " " * 70_000, "standard input is too long to name a call"),
+    ],
+)
+def test_an_unclear_question_is_wrong_usage(
+    config: Path, arguments: tuple[str, ...], text: str, complaint: str
+):
+    """Exit status 2, before anybody is asked."""
+    done = checked(config, *arguments, text=text)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: {complaint}\n"
+
+
+def test_nobody_to_ask_is_no_permit(config: Path):
+    """Exit status 4 without an agent; 2 where the configuration lets nobody ask."""
+    done = checked(config, "--call-id", "a")
+    assert done.returncode == 4
+    assert done.stderr.startswith("error: no agent answers at ")
+    text = config.read_text()
+    config.write_text(text[: text.index("[decisions]")] + text[text.index("[tls]") :])
+    assert (checked(config, "--call-id", "a")).returncode == 2
 
 
 def test_the_units_paths_are_the_examples():

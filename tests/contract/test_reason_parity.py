@@ -7,7 +7,13 @@ from enum import StrEnum
 import pytest
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 
-from guard.api.v1 import authority_service_pb2, capture_service_pb2, reason_pb2
+from agents.core.decision import Scope
+from guard.api.v1 import (
+    authority_service_pb2,
+    capture_service_pb2,
+    decision_service_pb2,
+    reason_pb2,
+)
 from guard.core.lifecycle import AuthorityState, CaptureState
 from guard.core.reasons import Reason
 
@@ -18,6 +24,7 @@ from guard.core.reasons import Reason
         (reason_pb2.Reason, Reason, "REASON_"),
         (authority_service_pb2.AuthorityState, AuthorityState, "AUTHORITY_STATE_"),
         (capture_service_pb2.CaptureState, CaptureState, "CAPTURE_STATE_"),
+        (decision_service_pb2.RecordingScope, Scope, "RECORDING_SCOPE_"),
     ],
 )
 def test_the_contract_names_what_the_rules_name(
