@@ -40,6 +40,7 @@ from agents.recorder.asker import who_asked
 from agents.recorder.deadman import DeadMan, DeadManGone
 from agents.recorder.fence import Fence, FenceError
 from agents.recorder.fencerules import Fenced
+from agents.recorder.relaywatch import RelayWatch
 from agents.recorder.sinks import HOST, Sinks
 from agents.recorder.tcp import listen_tcp
 from agents.recorder.udp import UdpListener
@@ -87,6 +88,7 @@ class Gate:
         self._questions: dict[int, asyncio.Future[NgDict | None]] = {}
         self._question = 0
         self._gone = asyncio.Event()
+        self._watch = RelayWatch(config, report=self._put_on_record, stop=self._stop_recording)
         self._upstream: Upstream
         self._fence: Fence
         self._dead_man: DeadMan
@@ -167,13 +169,19 @@ class Gate:
         yield self._attend()
         yield self._guard_switch()
         yield self._fence.watch(self._breached)
+        yield self._watch.watch_folders()
 
     def _breached(self, how: str) -> None:
-        self._carry_out([Report("fence_breached", None, {"found": how, "done": "restored"})])
+        self._put_on_record(Report("fence_breached", None, {"found": how, "done": "restored"}))
+
+    def _stop_recording(self, call_id: bytes) -> None:
+        question: NgDict = {b"command": b"stop recording", b"call-id": call_id}
+        self._carry_out(self._relay.operator(question, None, self._now))
 
     def _stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._watch.close()
         self._upstream.close()
         self._sinks.close_all()
 
@@ -182,10 +190,11 @@ class Gate:
         while True:
             await self._meet()
             self._gone.clear()
+            await self._watch.meet()
             self._carry_out(self._relay.relay_found(self._now))
             await self._until_gone()
             self._carry_out(self._relay.relay_gone())
-            self._carry_out([Report("relay_restarted")])
+            self._put_on_record(Report("relay_ended"))
 
     async def _meet(self) -> None:
         # Nothing tells when a relay has begun to listen but that it answers.
@@ -193,12 +202,23 @@ class Gate:
             await asyncio.sleep(_PING)
 
     async def _until_gone(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            signs = [
+                tasks.create_task(self._watch.exited()),
+                tasks.create_task(self._silent()),
+                tasks.create_task(self._refused()),
+            ]
+            await asyncio.wait(signs, return_when=asyncio.FIRST_COMPLETED)
+            for each in signs:
+                each.cancel()
+
+    async def _refused(self) -> None:
+        await self._gone.wait()
+
+    async def _silent(self) -> None:
         missed = 0
         while missed < _UNANSWERED:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_PULSE):
-                    await self._gone.wait()
-                return
+            await asyncio.sleep(_PULSE)
             missed = missed + 1 if await self._ping() is None else 0
 
     async def _ping(self) -> NgDict | None:
@@ -273,13 +293,13 @@ class Gate:
             case Unsubscribed(call_id=call_id, tag=tag):
                 self._dead_man.forgets(call_id, tag)
             case Report():
-                self._report(command)
+                self._put_on_record(command)
             case OperatorTold(token=number, reply=reply):
                 self._reply(number, reply)
             case _:
                 raise AssertionError("the rules ask the relay themselves")
 
-    def _report(self, report: Report) -> None:
+    def _put_on_record(self, report: Report) -> None:
         call = _text(report.call_id) if report.call_id is not None else None
         details = dict(report.details)
         if "who" in details:
