@@ -293,6 +293,20 @@ class Deployment:
             text.insert(0, line)
         path.write_text("\n".join(text) + "\n")
 
+    def node_status(self) -> dict[str, Any]:
+        """Return what ``callguard-agent status`` says."""
+        config = str(self.folder / "nodes/node-1/agent.toml")
+        command = [sys.executable, "-m", "agents", "status", "--json", "--config", config]
+        done = subprocess.run(
+            self._in("node", command),
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+            cwd=ROOT,
+        )
+        return dict(Answer(done.returncode, done.stdout, done.stderr).json())
+
     def add_relay(self, *lines: str) -> None:
         """Give the node of the deployment a media relay, with further options of its table."""
         path = self.folder / "nodes/node-1/agent.toml"
