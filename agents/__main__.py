@@ -125,6 +125,8 @@ def _question(path: Path, options: dict[str, Any]) -> tuple[Path, Question]:
         socket, node = socket or config.decisions, node or config.node
     if socket is None:
         _exit(2, f"{path} has no table [decisions]: nobody can ask on this node")
+    if not f"{options['who']}{node}".isprintable():
+        _exit(2, "who and node are plain words")
     call = _call(options)
     question = Question(
         recorder=options["who"],

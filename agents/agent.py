@@ -18,7 +18,8 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
+from functools import partial
 from importlib import metadata
 from typing import Any, Protocol
 
@@ -33,12 +34,15 @@ from agents.capture.spool import Spool, SpoolUnsafe
 from agents.clock import Clock, SystemClock
 from agents.config import Config
 from agents.core.armed import Memory
-from agents.core.events import Shutdown, SignallingSeen
+from agents.core.decision import Answered
+from agents.core.events import RelayReport, Shutdown, SignallingSeen
 from agents.core.flow import FlowKey
 from agents.core.hearing import Hearing
 from agents.core.node import Node
 from agents.core.receipts import Chain
 from agents.core.trustchain import TrustChain
+from agents.decisions import server as decisions
+from agents.decisions.place import PlaceError
 from agents.driver import Driver, Parts
 from agents.hands import Hands, KernelMaps
 from agents.kernel.errors import KernelError
@@ -179,7 +183,7 @@ async def serve(
             raise StartRefusedError(f"{name}{error.strerror or error}") from error
         try:
             await agent.run(ready)
-        except GateError as error:
+        except (GateError, PlaceError) as error:
             raise StartRefusedError(str(error)) from error
 
 
@@ -257,6 +261,26 @@ class _Agent:
             ),
         )
 
+    def _deciding(self) -> AbstractAsyncContextManager[None]:
+        """Answer recorders that ask, where the configuration says that they may."""
+        if self._config.decisions is None:
+            return nullcontext()
+        decide = partial(self._driver.decide, node=self._config.node)
+        return decisions.serving(self._config.decisions, decide, self._answered)
+
+    def _answered(self, answer: Answered) -> None:
+        """Put on record what a recorder was answered."""
+        said = {
+            "who": answer.recorder,
+            "scope": answer.scope,
+            "call": answer.call,
+            "reason": answer.reason,
+            "grants": ",".join(answer.grant_ids),
+        }
+        what = "recording_permitted" if answer.permitted else "recording_denied"
+        details = {name: value for name, value in said.items() if value}
+        self._driver.happened(RelayReport(what=what, call_id=None, details=details))
+
     def _make_gate(self, driver: Driver) -> Gate:
         assert self._config.relay is not None  # noqa: S101 - asked for only with one
         self._gate = Gate(
@@ -291,6 +315,7 @@ class _Agent:
         try:
             async with (
                 self._gate.running() if self._gate is not None else nullcontext(),
+                self._deciding(),
                 asyncio.TaskGroup() as tasks,
                 status.serving(self._config.state_dir, self._status),
             ):

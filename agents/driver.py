@@ -29,6 +29,7 @@ from agents.clock import Clock
 from agents.core import commands as do
 from agents.core import events as on
 from agents.core.commands import Command
+from agents.core.decision import Deny, Permit, Question, decide
 from agents.core.events import Event
 from agents.core.instant import NANOSECONDS
 from agents.core.node import Node
@@ -129,6 +130,10 @@ class Driver:
             self._applying = False
             self._events.clear()
         self._set_timer()
+
+    def decide(self, question: Question, *, node: str) -> Permit | Deny:
+        """Say whether a recorder may record a call."""
+        return decide(question, self._node.covers(), node=node, now=self._clock.now())
 
     def log(self, event: str, **fields: str | int) -> None:
         """Tell the operator of the node."""

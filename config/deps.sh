@@ -6,9 +6,10 @@
 #   iproute2, procps        network namespaces, sysctl
 #   age                     the reference implementation that must open our segments
 #   faketime                a real process under a wrong wall clock
+#   kamailio, lua5.4        run the examples of config/examples
 #   clang, llvm, libbpf-dev, bpftool   rebuild the eBPF objects for the comparison with the committed ones
 set -eu
-packages="python3-venv sip-tester tshark tcpdump iproute2 procps age faketime clang llvm libbpf-dev bpftool make gcc git"
+packages="python3-venv sip-tester tshark tcpdump iproute2 procps age faketime kamailio lua5.4 clang llvm libbpf-dev bpftool make gcc git"
 missing=""
 for package in $packages; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $package"

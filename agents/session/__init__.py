@@ -1,1 +1,1 @@
-"""The gRPC session with the guard; the only readers of protobuf in the agent."""
+"""The gRPC session with the guard."""

@@ -255,6 +255,7 @@ async def test_the_socket_may_be_named_where_the_configuration_may_not_be_read(c
     [
         (("--call-id", "a", "--call-id-env", "PATH"), "", "a part of the call is named twice"),
         (("--stdin", "json", "--from", "sip:a@h"), "{}", "a part of the call is named twice"),
+        (("--node", "a\udcff"), "", "who and node are plain words"),
         (("--stdin", "json"), "[]", "only call_id, from, to name a call"),
         (("--stdin", "sip"), "hello", "that is no SIP message"),
         (("--stdin", "json"), " " * 70_000, "standard input is too long to name a call"),
