@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from agents.core.ngcodec import NgDict, NgValue
 from agents.core.ngtable import (
     CODEC_OPERATIONS,
+    EXTENTS,
     NOT_RAW,
     PARTS,
     RAW_WORDS,
@@ -36,6 +37,7 @@ from agents.core.ngtable import (
 )
 
 RECORDING = "start recording"
+_TAGS = frozenset({b"from-tag", b"to-tag"})
 _NAME = re.compile(rb"[!-~ ]{1,40}")
 
 
@@ -132,6 +134,13 @@ def call_id(message: NgDict) -> bytes | None:
     if named is None:
         named = next((named for each, named in message.items() if form(each) == b"call-id"), None)
     return named if isinstance(named, bytes) else None
+
+
+def tags(message: NgDict) -> frozenset[bytes]:
+    """Return the tags by which a message that passed names parties to the call."""
+    return frozenset(
+        value for each, value in message.items() if form(each) in _TAGS and isinstance(value, bytes)
+    )
 
 
 def _refused(refusal: _Refusal, name: str | None) -> RefusedMessage:
@@ -233,6 +242,8 @@ class _Sieve:
             return False
         if entry.name in NOT_RAW or entry.kind is Kind.CODECS or entry.kind is Kind.NESTED:
             raise _Refusal("the raw string gives what only the dictionary gives", entry.name)
+        if entry.kind is Kind.EXTENT and value not in EXTENTS:
+            raise _wrong(entry)
         if entry.kind is not Kind.TEXTS:  # Of those, each word adds to the ones before.
             self._count(entry)
         return True
@@ -252,13 +263,13 @@ def _wrong(entry: Entry) -> _Refusal:
 
 def _fits(kind: Kind, value: NgValue) -> bool:
     """Say whether a value is of a kind other than text, flags and the raw string."""
-    if kind is Kind.TEXTS:
-        return isinstance(value, bytes) or _all_octets(value)
-    if kind is Kind.NUMBER:
-        return isinstance(value, bytes | int)
-    if kind is Kind.NUMBERS:
-        items = value if isinstance(value, list) else [value]
-        return all(isinstance(item, bytes | int) for item in items)
+    if kind is Kind.TEXTS or kind is Kind.NUMBER or kind is Kind.NUMBERS:
+        taken = bytes if kind is Kind.TEXTS else bytes | int
+        if isinstance(value, list) and kind is not Kind.NUMBER:
+            return all(isinstance(item, taken) for item in value)
+        return isinstance(value, taken)
+    if kind is Kind.EXTENT:
+        return isinstance(value, bytes) and value in EXTENTS
     if not isinstance(value, dict):
         return False
     if kind is Kind.NESTED:
@@ -267,10 +278,6 @@ def _fits(kind: Kind, value: NgValue) -> bool:
         form(each) in CODEC_OPERATIONS and _fits(Kind.TEXTS, member)
         for each, member in value.items()
     )
-
-
-def _all_octets(value: NgValue) -> bool:
-    return isinstance(value, list) and all(isinstance(item, bytes) for item in value)
 
 
 def _octets_below(value: NgValue) -> bool:
