@@ -6,7 +6,7 @@ import json
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agents.core.ngcodec import (
@@ -80,6 +80,19 @@ def test_any_octets_are_read_or_refused(octets: bytes) -> None:
         for body in (octets, b"d" + octets, b"{" + octets):
             with suppress(NgMalformed):
                 decode(body, encoding)
+
+
+@given(st.text("dlie0123:-9 x", max_size=30))
+@example("d1")
+@example("d7:call-id1 ")  # went round for ever once: without a colon, back to the beginning
+@example("d1:a1")
+@example("d1:al1")
+def test_what_is_nearly_bencode_is_read_or_refused(text: str) -> None:
+    """The reader always comes to an end, and what it takes is what is there."""
+    for body in (text.encode(), b"d" + text.encode(), b"d1:a" + text.encode()):
+        with suppress(NgMalformed):
+            found = decode(body, BENCODE)
+            assert len(encode(found, BENCODE)) == len(body)
 
 
 @pytest.mark.parametrize("encoding", Encoding)
