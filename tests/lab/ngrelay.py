@@ -1,6 +1,6 @@
 """A real rtpengine in a network namespace of its own, to be asked what it knows.
 
-1. It relays nothing and records nothing: it has one interface, which is the loopback.
+1. It has one interface, which is the loopback, and records to a directory when it is told to.
 2. It is asked in plain NG, with nothing of ours in between but the encoding.
 3. Leaving the ``with`` block ends it, by its id, and removes the namespace, also after an error.
 """
@@ -38,6 +38,7 @@ class NgRelay:
     def __init__(self, directory: Path) -> None:
         self.log = directory / "relay.log"
         self.directory = directory
+        self.spool = directory / "spool"
         self.namespace = f"cg-ng-{secrets.token_hex(3)}"
         self._stack = contextlib.ExitStack()
 
@@ -51,7 +52,8 @@ class NgRelay:
             process = subprocess.Popen(
                 [*within, PROGRAM, "--config-file=none", "--table=-1", "--interface=127.0.0.1",
                  f"--listen-ng=127.0.0.1:{PORT}", "--num-threads=1", "--foreground",
-                 "--log-stderr", "--log-level=6", f"--pidfile={self.directory}/relay.pid"],
+                 "--log-stderr", "--log-level=6",
+                 f"--recording-dir={self.spool}", "--recording-method=pcap", f"--pidfile={self.directory}/relay.pid"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.directory,
             )  # fmt: skip
             stack.callback(process.wait, timeout=20)
