@@ -37,6 +37,8 @@ from agents.core.ngtable import (
 )
 
 RECORDING = "start recording"
+_OCTETS: frozenset[type] = frozenset({bytes})
+_NUMBERS: frozenset[type] = frozenset({bytes, int})
 _TAGS = frozenset({b"from-tag", b"to-tag"})
 _NAME = re.compile(rb"[!-~ ]{1,40}")
 
@@ -161,6 +163,7 @@ class _Sieve:
     def message(self, message: NgDict) -> NgDict:
         """Return what passes of the dictionary; the same object when all of it does."""
         changed: dict[bytes, NgValue | None] = {}
+        once = self._once
         for each, value in message.items():
             entry = key(each)
             if entry is None:
@@ -170,11 +173,12 @@ class _Sieve:
                 self._remove(entry)
                 changed[each] = None
                 continue
-            self._count(entry)
-            if kind is Kind.TEXT:
-                if type(value) is not bytes:
-                    raise _wrong(entry)
-            elif kind is Kind.FLAGS or kind is Kind.RAW:
+            if entry.name in once:
+                raise _twice(entry)
+            once.add(entry.name)
+            if kind is Kind.TEXT and type(value) is bytes:  # Most are.
+                continue
+            if kind is Kind.FLAGS or kind is Kind.RAW:
                 left = self._words(entry, value)
                 if left is not value:
                     changed[each] = left
@@ -185,11 +189,6 @@ class _Sieve:
             return message
         sifted = {**message, **changed}
         return {each: value for each, value in sifted.items() if value is not None}
-
-    def _count(self, entry: Entry) -> None:
-        if entry.name in self._once:
-            raise _Refusal("a key stands twice", entry.name)
-        self._once.add(entry.name)
 
     def _remove(self, entry: Entry) -> None:
         if entry.treatment is Treatment.GATED and not self._lenient:
@@ -215,7 +214,7 @@ class _Sieve:
 
     def _flag(self, word: NgValue) -> bool:
         """Say whether a flag passes."""
-        if not isinstance(word, bytes):
+        if type(word) is not bytes:
             raise _Refusal("a flag is not octets", "flags")
         entry = flag(word)
         if entry is None:
@@ -245,7 +244,9 @@ class _Sieve:
         if entry.kind is Kind.EXTENT and value not in EXTENTS:
             raise _wrong(entry)
         if entry.kind is not Kind.TEXTS:  # Of those, each word adds to the ones before.
-            self._count(entry)
+            if entry.name in self._once:
+                raise _twice(entry)
+            self._once.add(entry.name)
         return True
 
 
@@ -257,17 +258,22 @@ def _is_codec_option(name: bytes) -> bool:
     )
 
 
+def _twice(entry: Entry) -> _Refusal:
+    return _Refusal("a key stands twice", entry.name)
+
+
 def _wrong(entry: Entry) -> _Refusal:
     return _Refusal(f"the value of a key is not {entry.kind.value}", entry.name)
 
 
 def _fits(kind: Kind, value: NgValue) -> bool:
-    """Say whether a value is of a kind other than text, flags and the raw string."""
+    """Say whether a value is of a kind other than flags and the raw string."""
+    if kind is Kind.TEXT:
+        return type(value) is bytes
     if kind is Kind.TEXTS or kind is Kind.NUMBER or kind is Kind.NUMBERS:
-        taken = bytes if kind is Kind.TEXTS else bytes | int
-        if isinstance(value, list) and kind is not Kind.NUMBER:
-            return all(isinstance(item, taken) for item in value)
-        return isinstance(value, taken)
+        taken = _OCTETS if kind is Kind.TEXTS else _NUMBERS
+        listed = type(value) is list and kind is not Kind.NUMBER
+        return taken.issuperset(map(type, value if listed else (value,)))  # type: ignore[arg-type]
     if kind is Kind.EXTENT:
         return isinstance(value, bytes) and value in EXTENTS
     if not isinstance(value, dict):

@@ -268,6 +268,14 @@ FLAGS: Mapping[bytes, Entry] = _entries(
     (_STRIP_FLAGS, Treatment.STRIP, Kind.TEXT),
     (_GATED_FLAGS, Treatment.GATED, Kind.TEXT),
 )
+# The spellings that SIP proxies send, found without being brought into form.
+_AS_SENT: Mapping[bytes, Entry] = {
+    **KEYS,
+    **{
+        name: KEYS[form(name)]
+        for name in (b"ICE", b"SDES", b"T.38", b"TOS", b"DTLS", b"delete delay", b"address family")
+    },
+}
 _PREFIXED = Entry("(option)", Treatment.PASS)
 _TAGGED = Entry("from-tags", Treatment.GATED)
 _VERBS_BY_OCTETS = {name.encode(): (name, treatment) for name, treatment in VERBS.items()}
@@ -280,7 +288,7 @@ def verb(name: bytes) -> tuple[str, Treatment] | None:
 
 def key(name: bytes) -> Entry | None:
     """Return the entry of a key in any of its spellings."""
-    return KEYS.get(name) or KEYS.get(form(name))
+    return _AS_SENT.get(name) or KEYS.get(form(name))
 
 
 def flag(name: bytes) -> Entry | None:
