@@ -144,9 +144,11 @@ def _value(body: bytes, at: int, depth: int) -> tuple[NgValue, int]:
 
 def _string(body: bytes, at: int) -> tuple[bytes, int]:
     colon = body.find(b":", at, at + MAX_DIGITS + 1)
+    if colon < 0:
+        raise NgMalformed("a string has no length, or one of too many digits")
     length = _LENGTHS.get(body[at:colon])
     if length is None:
-        length = _length(body[at:colon], colon)
+        length = _length(body[at:colon])
     at = colon + 1
     end = at + length
     if end > len(body):
@@ -154,9 +156,9 @@ def _string(body: bytes, at: int) -> tuple[bytes, int]:
     return body[at:end], end
 
 
-def _length(digits: bytes, colon: int) -> int:
+def _length(digits: bytes) -> int:
     """Read a length that is not among the common ones."""
-    if colon < 0 or not digits.isdigit() or digits.startswith(b"0"):
+    if not digits.isdigit() or digits.startswith(b"0"):
         raise NgMalformed("the length of a string is not a number in its shortest form")
     return int(digits)
 

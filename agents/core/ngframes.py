@@ -37,7 +37,8 @@ class Frames:
 
         Raises NgMalformed after the last message before the fault, and from then on.
         """
-        self._octets += chunk
+        if self._broken is None:
+            self._octets += chunk
         return self._messages()
 
     @property

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from agents.core.ngcodec import NgDict, NgValue
 from agents.core.ngtable import (
     CODEC_OPERATIONS,
+    EXTENTS,
     NOT_RAW,
     PARTS,
     RAW_WORDS,
@@ -36,6 +37,9 @@ from agents.core.ngtable import (
 )
 
 RECORDING = "start recording"
+_OCTETS: frozenset[type] = frozenset({bytes})
+_NUMBERS: frozenset[type] = frozenset({bytes, int})
+_TAGS = frozenset({b"from-tag", b"to-tag"})
 _NAME = re.compile(rb"[!-~ ]{1,40}")
 
 
@@ -134,6 +138,13 @@ def call_id(message: NgDict) -> bytes | None:
     return named if isinstance(named, bytes) else None
 
 
+def tags(message: NgDict) -> frozenset[bytes]:
+    """Return the tags by which a message that passed names parties to the call."""
+    return frozenset(
+        value for each, value in message.items() if form(each) in _TAGS and isinstance(value, bytes)
+    )
+
+
 def _refused(refusal: _Refusal, name: str | None) -> RefusedMessage:
     return RefusedMessage(refusal.why, name, refusal.name, refusal.unknown)
 
@@ -152,6 +163,7 @@ class _Sieve:
     def message(self, message: NgDict) -> NgDict:
         """Return what passes of the dictionary; the same object when all of it does."""
         changed: dict[bytes, NgValue | None] = {}
+        once = self._once
         for each, value in message.items():
             entry = key(each)
             if entry is None:
@@ -161,11 +173,12 @@ class _Sieve:
                 self._remove(entry)
                 changed[each] = None
                 continue
-            self._count(entry)
-            if kind is Kind.TEXT:
-                if type(value) is not bytes:
-                    raise _wrong(entry)
-            elif kind is Kind.FLAGS or kind is Kind.RAW:
+            if entry.name in once:
+                raise _twice(entry)
+            once.add(entry.name)
+            if kind is Kind.TEXT and type(value) is bytes:  # Most are.
+                continue
+            if kind is Kind.FLAGS or kind is Kind.RAW:
                 left = self._words(entry, value)
                 if left is not value:
                     changed[each] = left
@@ -176,11 +189,6 @@ class _Sieve:
             return message
         sifted = {**message, **changed}
         return {each: value for each, value in sifted.items() if value is not None}
-
-    def _count(self, entry: Entry) -> None:
-        if entry.name in self._once:
-            raise _Refusal("a key stands twice", entry.name)
-        self._once.add(entry.name)
 
     def _remove(self, entry: Entry) -> None:
         if entry.treatment is Treatment.GATED and not self._lenient:
@@ -206,7 +214,7 @@ class _Sieve:
 
     def _flag(self, word: NgValue) -> bool:
         """Say whether a flag passes."""
-        if not isinstance(word, bytes):
+        if type(word) is not bytes:
             raise _Refusal("a flag is not octets", "flags")
         entry = flag(word)
         if entry is None:
@@ -233,8 +241,12 @@ class _Sieve:
             return False
         if entry.name in NOT_RAW or entry.kind is Kind.CODECS or entry.kind is Kind.NESTED:
             raise _Refusal("the raw string gives what only the dictionary gives", entry.name)
+        if entry.kind is Kind.EXTENT and value not in EXTENTS:
+            raise _wrong(entry)
         if entry.kind is not Kind.TEXTS:  # Of those, each word adds to the ones before.
-            self._count(entry)
+            if entry.name in self._once:
+                raise _twice(entry)
+            self._once.add(entry.name)
         return True
 
 
@@ -246,19 +258,24 @@ def _is_codec_option(name: bytes) -> bool:
     )
 
 
+def _twice(entry: Entry) -> _Refusal:
+    return _Refusal("a key stands twice", entry.name)
+
+
 def _wrong(entry: Entry) -> _Refusal:
     return _Refusal(f"the value of a key is not {entry.kind.value}", entry.name)
 
 
 def _fits(kind: Kind, value: NgValue) -> bool:
-    """Say whether a value is of a kind other than text, flags and the raw string."""
-    if kind is Kind.TEXTS:
-        return isinstance(value, bytes) or _all_octets(value)
-    if kind is Kind.NUMBER:
-        return isinstance(value, bytes | int)
-    if kind is Kind.NUMBERS:
-        items = value if isinstance(value, list) else [value]
-        return all(isinstance(item, bytes | int) for item in items)
+    """Say whether a value is of a kind other than flags and the raw string."""
+    if kind is Kind.TEXT:
+        return type(value) is bytes
+    if kind is Kind.TEXTS or kind is Kind.NUMBER or kind is Kind.NUMBERS:
+        taken = _OCTETS if kind is Kind.TEXTS else _NUMBERS
+        listed = type(value) is list and kind is not Kind.NUMBER
+        return taken.issuperset(map(type, value if listed else (value,)))  # type: ignore[arg-type]
+    if kind is Kind.EXTENT:
+        return isinstance(value, bytes) and value in EXTENTS
     if not isinstance(value, dict):
         return False
     if kind is Kind.NESTED:
@@ -267,10 +284,6 @@ def _fits(kind: Kind, value: NgValue) -> bool:
         form(each) in CODEC_OPERATIONS and _fits(Kind.TEXTS, member)
         for each, member in value.items()
     )
-
-
-def _all_octets(value: NgValue) -> bool:
-    return isinstance(value, list) and all(isinstance(item, bytes) for item in value)
 
 
 def _octets_below(value: NgValue) -> bool:

@@ -44,6 +44,7 @@ class Kind(Enum):
     NESTED = "a dictionary of dictionaries or lists"
     FLAGS = "a list of flags, or flags with commas"
     RAW = "flags and keys with spaces"
+    EXTENT = "all, none or offer-answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ SETUP = frozenset({"offer", "answer", "delete"})
 
 # Keys: between commas one name, with its other forms after it.
 _TEXT_KEYS = """
-command, call-id, from-tag, to-tag, via-branch, sdp, address, address-family, all, alias-key,
+command, call-id, from-tag, to-tag, via-branch, sdp, address, address-family, alias-key,
 audio-player player, dtls-fingerprint, dtmf-security, dtmf-security-trigger,
 dtmf-security-trigger-end, drop-traffic, from-interface, to-interface, generate-rtcp, ice-lite,
 inbound-peer, outbound-peer, interface, peer, label from-label, to-label, set-label, media-address,
@@ -205,6 +206,10 @@ RAW_WORDS = frozenset(
 # differently.
 NOT_RAW = frozenset({"command", "call-id", "from-tag", "to-tag", "sdp", "flags", "rtpp-flags"})
 
+# How far `all` may reach. Its other values single out the subscriptions, of which the agent's own
+# are recordings: to block or silence those alone would blind a warrant and leave the call.
+EXTENTS = frozenset({b"all", b"none", b"offer-answer"})
+
 CODEC_OPERATIONS = frozenset(
     b"accept consume except ignore mask offer set strip transcode".split()
 )  # of the key `codec`
@@ -249,6 +254,7 @@ KEYS: Mapping[bytes, Entry] = _entries(
     (_NUMBER_KEYS, Treatment.PASS, Kind.NUMBER),
     (_TEXTS_KEYS, Treatment.PASS, Kind.TEXTS),
     ("frequencies frequency", Treatment.PASS, Kind.NUMBERS),
+    ("all", Treatment.PASS, Kind.EXTENT),
     ("codec codecs", Treatment.PASS, Kind.CODECS),
     ("sdp-attr", Treatment.PASS, Kind.NESTED),
     ("extmap", Treatment.PASS, Kind.NESTED),
@@ -262,6 +268,14 @@ FLAGS: Mapping[bytes, Entry] = _entries(
     (_STRIP_FLAGS, Treatment.STRIP, Kind.TEXT),
     (_GATED_FLAGS, Treatment.GATED, Kind.TEXT),
 )
+# The spellings that SIP proxies send, found without being brought into form.
+_AS_SENT: Mapping[bytes, Entry] = {
+    **KEYS,
+    **{
+        name: KEYS[form(name)]
+        for name in (b"ICE", b"SDES", b"T.38", b"TOS", b"DTLS", b"delete delay", b"address family")
+    },
+}
 _PREFIXED = Entry("(option)", Treatment.PASS)
 _TAGGED = Entry("from-tags", Treatment.GATED)
 _VERBS_BY_OCTETS = {name.encode(): (name, treatment) for name, treatment in VERBS.items()}
@@ -274,7 +288,7 @@ def verb(name: bytes) -> tuple[str, Treatment] | None:
 
 def key(name: bytes) -> Entry | None:
     """Return the entry of a key in any of its spellings."""
-    return KEYS.get(name) or KEYS.get(form(name))
+    return _AS_SENT.get(name) or KEYS.get(form(name))
 
 
 def flag(name: bytes) -> Entry | None:
