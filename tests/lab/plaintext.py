@@ -25,12 +25,12 @@ def _changed(since: float) -> Iterator[Path]:
     """Yield every regular file that was changed since then, each file system once."""
     seen = set()
     for root in _roots():
-        device = os.stat(root).st_dev
+        device = _device(root)
         for folder, folders, files in os.walk(root):
             folders[:] = [
                 each
                 for each in folders
-                if not os.path.islink(f"{folder}/{each}") and _device(f"{folder}/{each}") == device
+                if not Path(folder, each).is_symlink() and _device(f"{folder}/{each}") == device
             ]
             for name in files:
                 path = Path(folder, name)
@@ -47,7 +47,7 @@ def _changed(since: float) -> Iterator[Path]:
 
 def _device(path: str) -> int | None:
     try:
-        return os.stat(path).st_dev
+        return Path(path).stat().st_dev
     except OSError:
         return None
 

@@ -155,7 +155,7 @@ def test_with_its_lease_when_the_guard_is_gone(lab: Lab) -> None:
 
 
 def test_with_the_agent_however_it_is_killed(lab: Lab) -> None:
-    """kill -9 of the agent: within a second the relay sends nothing more; no plaintext anywhere."""
+    """Kill -9 of the agent: within a second the relay sends nothing more; no plaintext anywhere."""
     deployment = lab.deployment
     before = time.time()
     deployment.warranted_capture(number=SUBJECT)
