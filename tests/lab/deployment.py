@@ -307,6 +307,13 @@ class Deployment:
         )
         return dict(Answer(done.returncode, done.stdout, done.stderr).json())
 
+    def status_or_nothing(self) -> dict[str, Any]:
+        """Return what the agent's status says, or nothing while there is none."""
+        try:
+            return self.node_status()
+        except RuntimeError:
+            return {}
+
     def add_relay(self, *lines: str) -> None:
         """Give the node of the deployment a media relay, with further options of its table."""
         path = self.folder / "nodes/node-1/agent.toml"

@@ -15,7 +15,7 @@ from tests.lab.opened import Opened
 from tests.lab.proxy import Proxy
 from tests.lab.relay import GATE, Relay, missing_relay
 
-__all__ = ["finish", "gated", "incidents", "marks", "proxy", "relay", "subject"]
+__all__ = ["await_gate", "finish", "gated", "incidents", "marks", "proxy", "relay", "subject"]
 
 marks = [
     pytest.mark.privileged,
@@ -41,7 +41,9 @@ def gated(
     folder = tmp_path_factory.mktemp("deployment") / "d"
     with Deployment(folder, network) as deployment:
         deployment.add_relay(f'recording_folders = ["{relay.recordings}"]')
-        yield deployment.start()
+        deployment.start()
+        await_gate(deployment)
+        yield deployment
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,11 @@ def proxy(
 def subject() -> str:
     """Return a number that no other test intercepts."""
     return f"+{next(_numbers)}"
+
+
+def await_gate(lab: Deployment) -> None:
+    """Wait until the gate has looked through the relay and admits calls."""
+    lab.wait_for(lambda: lab.status_or_nothing().get("relay", {}).get("ready"), "the gate is ready")
 
 
 def incidents(lab: Deployment, what: str) -> list[dict[str, Any]]:
