@@ -96,11 +96,14 @@ class Recordings:
 
     # -- what the proxy does ----------------------------------------------------------------------
 
-    def passing(self, message: Passing) -> None:
-        """Take note of the parties that a message may bring into a call."""
+    def passing(self, message: Passing, now: int) -> None:
+        """Take note of what a message may do to a call, whether or not the relay says that it did."""
         call = self._calls.get(message.call_id)
-        if call is not None:
-            call.parties.update(parties_of(message.request))
+        if call is None:
+            return
+        call.parties.update(parties_of(message.request))
+        if message.request[b"command"] == b"answer" and not call.merged:
+            self._retry(call, now + _RETRY)
 
     def reached(self, done: Reached, now: int) -> list[RelayCommand]:
         """Take note of what the relay did for a proxy; its answer goes out, now or later."""
@@ -124,6 +127,7 @@ class Recordings:
         """Rules 3 and 4."""
         covered = call.is_covered(done.request)
         if covered and call.coming is None:
+            call.retry = None
             return [done.answer]
         call.hold(done.answer, now + HELD)
         self._remind(call.held_until)

@@ -128,7 +128,7 @@ class Relay:
                 case ToRelay() | ToAsker():
                     done.append(command)
                 case Passing():
-                    self._recordings.passing(command)
+                    self._recordings.passing(command, now)
                 case Reached():
                     done += self._do(self._recordings.reached(command, now), now)
                 case Told(token=token, reply=reply):
