@@ -3,7 +3,8 @@
 1. The gate admits no new call before the relay was looked through (`relaysweep`).
 2. Every question of the agent goes through the gate's cookies; its answer comes back to who asked.
 3. What the gate refuses or takes out of a message is put on record, with verb, call and asker.
-4. The adapter calls in from one thread and carries out what comes back, in order.
+4. No answer, to nobody, tells of the agent's own recordings.
+5. The adapter calls in from one thread and carries out what comes back, in order.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from agents.core.owntags import OwnTags
 from agents.core.recordings import Recordings
 from agents.core.relaycommands import AskRelay, OperatorTold, RelayCommand, Report
 from agents.core.relaysweep import Sweep
+from agents.core.relayview import clean
 
 __all__ = ["Relay"]
 
@@ -38,6 +40,7 @@ class Relay:
 
     def __init__(self, new_cookie: Callable[[], bytes]) -> None:
         tags = OwnTags(new_cookie)
+        self._mark = tags.mark
         self._gate = NgGate(new_cookie, tags.mark)
         self._recordings = Recordings(tags)
         self._sweep = Sweep(tags)
@@ -141,7 +144,7 @@ class Relay:
         if not isinstance(token, tuple):
             return []
         if token[0] == _OPERATOR:
-            return [OperatorTold(token[1], reply)]
+            return [OperatorTold(token[1], clean(reply, self._mark))]
         if token[0] == _SWEEP:
             told = self._sweep.told(token[1], reply, now)
             self._gate.ready = self._sweep.done

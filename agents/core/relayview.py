@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from agents.core.ngcodec import Encoding, NgDict, NgMalformed, NgValue, decode, encode
 
-__all__ = ["CallView", "read_list", "read_query", "text_of", "without"]
+__all__ = ["CallView", "clean", "read_list", "read_query", "text_of", "without"]
 
 _COPIES = b"pub/sub"
 _OK = encode({b"result": b"ok"}, Encoding.BENCODE)
@@ -56,6 +56,13 @@ def read_query(reply: NgDict | None) -> CallView | None:
         subscribers=frozenset(copied),
         packets=sum(_packets(tags[tag]) for tag in parties),
     )
+
+
+def clean(reply: NgDict | None, mark: bytes) -> NgDict | None:
+    """Return a decoded answer without the tags that begin with the mark."""
+    if reply is None:
+        return None
+    return decode(without(encode(reply, Encoding.BENCODE), mark), Encoding.BENCODE)
 
 
 def without(body: bytes, mark: bytes) -> bytes:

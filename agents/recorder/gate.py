@@ -107,8 +107,16 @@ class Gate:
         """Say how the gate stands, without a call."""
         return {"ready": self._relay.ready, "recordings": self._relay.recordings}
 
+    async def operator(self, question: NgDict, who: str) -> NgDict | None:
+        """Ask the relay for an operator of the node, on record; None when it does not answer."""
+        verb, call_id = question[b"command"], question.get(b"call-id")
+        details = {"verb": _text(verb) if isinstance(verb, bytes) else "", "who": who}
+        call = call_id if isinstance(call_id, bytes) else None
+        self._put_on_record(Report("operator_asked", call, details))
+        return await self.ask(question)
+
     async def ask(self, question: NgDict) -> NgDict | None:
-        """Ask the relay for an operator of the node; None when it does not answer."""
+        """Ask the relay something; None when it does not answer."""
         self._question += 1
         number = self._question
         answer = self._questions[number] = self._loop.create_future()

@@ -42,9 +42,7 @@ class Call:
 
     def copies(self) -> dict[bytes, set[str]]:
         """Return who is sent a copy, of whom."""
-        return {
-            tag.name: tag.sources for tag in self.tags.values() if tag.listens and tag.sources
-        }
+        return {tag.name: tag.sources for tag in self.tags.values() if tag.listens and tag.sources}
 
     def parties(self) -> list[Tag]:
         """Return who speaks."""
@@ -82,9 +80,7 @@ class RelaySimulator:
 
     def ask(self, **message: bytes | list[bytes]) -> NgDict:
         """Do as any client would; underscores in keys stand for hyphens."""
-        question: NgDict = {
-            key.replace("_", "-").encode(): value for key, value in message.items()
-        }
+        question: NgDict = {key.replace("_", "-").encode(): value for key, value in message.items()}
         answer = self.take(b"other%d " % len(self._cookies) + encode(question, Encoding.BENCODE))
         assert answer is not None
         return decode(answer.partition(b" ")[2], Encoding.BENCODE)
@@ -157,7 +153,9 @@ class RelaySimulator:
         return answer
 
     def _query(self, call: Call, _message: NgDict) -> NgDict:
-        tags: NgDict = {tag.key.encode("latin-1"): _described(call, tag) for tag in call.tags.values()}
+        tags: NgDict = {
+            tag.key.encode("latin-1"): _described(call, tag) for tag in call.tags.values()
+        }
         return {b"tags": tags, **_OK}
 
     def _subscribe(self, call: Call, message: NgDict) -> NgDict:

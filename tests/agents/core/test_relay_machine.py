@@ -111,7 +111,10 @@ class RelayMachine(RuleBasedStateMachine):
     def delete(self, call: bytes, whole: bool) -> None:
         self.ask(b"delete", call, from_tag=b"f" if whole else b"nobody")
 
-    @rule(call=CALL, command=st.sampled_from(sorted(YIELDING | {b"subscribe request", b"subscribe answer"})))
+    @rule(
+        call=CALL,
+        command=st.sampled_from(sorted(YIELDING | {b"subscribe request", b"subscribe answer"})),
+    )
     def try_to_tap(self, call: bytes, command: bytes) -> None:
         before = len(self.gate.relay.served)
         cookie = self.ask(command, call, from_tag=b"f", to_tag=b"spy")
