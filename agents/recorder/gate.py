@@ -17,7 +17,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any
 
-from agents.config import RelayConfig
+from agents.config import Endpoint, RelayConfig
 from agents.core import events as on
 from agents.core.events import Event
 from agents.core.flow import FlowKey
@@ -161,10 +161,18 @@ class Gate:
             raise GateError("the dead man's switch does not start")
         await self._fence.install()
         for endpoint in config.listen:
-            if endpoint.transport == "udp":
-                stack.callback(UdpListener(endpoint, self._encoding, self._asked).close)
-            elif endpoint.transport == "tcp":
-                stack.callback((await listen_tcp(endpoint, self._encoding, self._asked)).close)
+            await self._listen(endpoint, stack)
+
+    async def _listen(self, endpoint: Endpoint, stack: contextlib.AsyncExitStack) -> None:
+        if endpoint.transport == "udp":
+            stack.callback(UdpListener(endpoint, self._encoding, self._asked).close)
+        elif endpoint.transport == "tcp":
+            stack.callback((await listen_tcp(endpoint, self._encoding, self._asked)).close)
+        else:
+            from agents.recorder.http import listen_http  # noqa: PLC0415 - where it is configured
+
+            runner = await listen_http(endpoint, self._encoding, self._asked)
+            stack.push_async_callback(runner.cleanup)
 
     def _fenced(self, control: int) -> Fenced:
         address, port = self._upstream.source
