@@ -77,11 +77,7 @@ class Relay:
                 "--config-file=none",
                 "--table=-1",
                 *(f"--interface={each}" for each in INTERFACES),
-                f"--listen-ng=127.0.0.1:{NG}",
-                f"--listen-cli=127.0.0.1:{CLI}",
-                f"--listen-http=127.0.0.1:{HTTP}",
-                "--port-min=30000",
-                "--port-max=38999",
+                *self._ports(),
                 "--num-threads=2",
                 "--timeout=60",
                 "--delete-delay=0",
@@ -93,10 +89,30 @@ class Relay:
                 output=log,
             )
         for _ in range(200):
-            if f"127.0.0.1:{NG} " in self.network.run("node", "ss", "-lnu"):
+            if f"{self._ng()} " in self.network.run("node", "ss", "-lnu"):
                 return
             time.sleep(0.02)
         raise RuntimeError((self.folder / "rtpengine.log").read_text()[-800:])
+
+    def _ports(self) -> list[str]:
+        """Return the usual ports, but for those that the options name."""
+        usual = (
+            f"--listen-ng=127.0.0.1:{NG}",
+            f"--listen-cli=127.0.0.1:{CLI}",
+            f"--listen-http=127.0.0.1:{HTTP}",
+            "--port-min=30000",
+            "--port-max=38999",
+        )
+        named = {each.partition("=")[0] for each in self.options}
+        return [each for each in usual if each.partition("=")[0] not in named]
+
+    def _ng(self) -> str:
+        (port,) = (
+            each.partition("=")[2]
+            for each in (*self._ports(), *self.options)
+            if each.startswith("--listen-ng=")
+        )
+        return port
 
     def stop(self) -> None:
         """End the relay."""
