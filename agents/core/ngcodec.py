@@ -34,6 +34,7 @@ _LEAST, _GREATEST = -(2**63), 2**63 - 1
 _COOKIE = re.compile(rb"([!-~]{1,%d}) " % MAX_COOKIE)
 _INTEGER = re.compile(rb"i(0|-?[1-9][0-9]{0,18})e")
 _LENGTHS = {b"%d" % length: length for length in range(1024)}  # the common ones, without int()
+_NO_LENGTH = "the length of a string is not a number in its shortest form"
 _ZERO, _NINE, _DICT, _LIST, _INT, _END = b"09dlie"
 
 
@@ -144,9 +145,11 @@ def _value(body: bytes, at: int, depth: int) -> tuple[NgValue, int]:
 
 def _string(body: bytes, at: int) -> tuple[bytes, int]:
     colon = body.find(b":", at, at + MAX_DIGITS + 1)
+    if colon < 0:
+        raise NgMalformed(_NO_LENGTH)
     length = _LENGTHS.get(body[at:colon])
     if length is None:
-        length = _length(body[at:colon], colon)
+        length = _length(body[at:colon])
     at = colon + 1
     end = at + length
     if end > len(body):
@@ -154,10 +157,10 @@ def _string(body: bytes, at: int) -> tuple[bytes, int]:
     return body[at:end], end
 
 
-def _length(digits: bytes, colon: int) -> int:
+def _length(digits: bytes) -> int:
     """Read a length that is not among the common ones."""
-    if colon < 0 or not digits.isdigit() or digits.startswith(b"0"):
-        raise NgMalformed("the length of a string is not a number in its shortest form")
+    if not digits.isdigit() or digits.startswith(b"0"):
+        raise NgMalformed(_NO_LENGTH)
     return int(digits)
 
 

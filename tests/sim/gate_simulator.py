@@ -87,7 +87,9 @@ class Gate:
         self.do(self.rules.relay_found(self.now))
         self.settle()
 
-    def say(self, asker: Asker = PROXY, *, cookie: bytes = b"", **message: NgValue) -> NgDict | None:
+    def say(
+        self, asker: Asker = PROXY, *, cookie: bytes = b"", **message: NgValue
+    ) -> NgDict | None:
         """Ask as a SIP proxy; return the answer when it is there at once."""
         cookie = cookie or self.cookie()
         self.send(asker, cookie, message)
@@ -113,11 +115,15 @@ class Gate:
                 return decode(data.partition(b" ")[2], asker.encoding)
         return None
 
-    def offer(self, call: bytes, tag: bytes = b"f", to: bytes = b"", sdp: bytes = SDP) -> NgDict | None:
+    def offer(
+        self, call: bytes, tag: bytes = b"f", to: bytes = b"", sdp: bytes = SDP
+    ) -> NgDict | None:
         more: dict[str, NgValue] = {"to_tag": to} if to else {}
         return self.say(command=b"offer", call_id=call, from_tag=tag, sdp=sdp, **more)
 
-    def accept(self, call: bytes, tag: bytes = b"f", to: bytes = b"t", sdp: bytes = SDP) -> NgDict | None:
+    def accept(
+        self, call: bytes, tag: bytes = b"f", to: bytes = b"t", sdp: bytes = SDP
+    ) -> NgDict | None:
         return self.say(command=b"answer", call_id=call, from_tag=tag, to_tag=to, sdp=sdp)
 
     def delete(self, call: bytes, tag: bytes = b"f") -> NgDict | None:
@@ -172,7 +178,6 @@ class Gate:
                 continue
             self.wire.remove(each)
             if to_relay:
-                self.arms_first(data)
                 answer = self.relay.take(data)
                 if answer is not None:
                     self._put(to_relay=False, data=answer)
@@ -202,6 +207,7 @@ class Gate:
     def _do(self, command: RelayCommand) -> None:  # noqa: C901 - one case per command
         match command:
             case ToRelay(data=data):
+                self.arms_first(data)
                 self._put(to_relay=True, data=data)
             case ToAsker(asker=asker, data=data):
                 self.answers.append((asker, data))
@@ -213,7 +219,12 @@ class Gate:
                 armed = {key.port for keys in self.flows.values() for key in keys}
                 assert armed.isdisjoint(gone), "sinks given up before their flows"
             case OpenFlows(call_id=call, keys=keys):
-                bound = {port + more for ports in self.sinks.values() for port in ports for more in (0, 1)}
+                bound = {
+                    port + more
+                    for ports in self.sinks.values()
+                    for port in ports
+                    for more in (0, 1)
+                }
                 assert {key.port for key in keys} <= bound, "a flow without a sink"
                 self.flows.setdefault(call, set()).update(keys)
             case CloseFlows(call_id=call, keys=keys):

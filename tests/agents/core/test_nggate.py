@@ -201,6 +201,12 @@ def test_what_is_refused_never_reaches_the_relay_and_says_why(desk, message, why
     assert why in refused(desk.ask(message))  # Again, in the same words.
 
 
+def test_a_length_that_the_body_does_not_end_is_refused_and_not_read_for_ever(desk):
+    """What stands before the last octet would be a length if there were a colon after it."""
+    assert "length of a string" in refused(desk.ask(b"d7:sall-id1r"))
+    assert "length of a string" in refused(desk.ask(b"d1:a1:bl10"))
+
+
 def test_without_a_cookie_nobody_is_answered(desk):
     for data in (b"", b" ", b"nospace", b"\xff d", b"k "):
         (told,) = desk.gate.asked(PROXY, data, 0)
@@ -208,11 +214,15 @@ def test_without_a_cookie_nobody_is_answered(desk):
 
 
 def test_what_would_yield_content_is_taken_out_told_and_the_call_goes_on(desk):
-    commands = desk.ask(OFFER | {b"record-call": b"yes", b"flags": [b"recording-vsc", b"trust-address"]})
+    commands = desk.ask(
+        OFFER | {b"record-call": b"yes", b"flags": [b"recording-vsc", b"trust-address"]}
+    )
     sent = next(each for each in commands if isinstance(each, ToRelay))
     asked = decode(sent.data.partition(b" ")[2], Encoding.BENCODE)
     assert asked == OFFER | {b"flags": [b"trust-address"]}
-    trimmed = {(each.verb, each.name, each.call_id) for each in commands if isinstance(each, Trimmed)}
+    trimmed = {
+        (each.verb, each.name, each.call_id) for each in commands if isinstance(each, Trimmed)
+    }
     assert trimmed == {("offer", "record-call", b"c"), ("offer", "recording-vsc", b"c")}
 
 
@@ -221,7 +231,11 @@ def test_under_a_grant_a_recording_that_is_asked_for_is_there_already(desk):
     desk.gate.seal(b"c")
     (answer,) = desk.ask(start)
     assert answer.data == b"k " + OK
-    assert not [x for x in desk.ask(OFFER | {b"record-call": b"yes"}, cookie=b"k9") if isinstance(x, Trimmed)]
+    assert not [
+        x
+        for x in desk.ask(OFFER | {b"record-call": b"yes"}, cookie=b"k9")
+        if isinstance(x, Trimmed)
+    ]
     assert "no live authority" in refused(desk.ask(start | {b"call-id": b"d"}))
     assert "unsealed" in refused(desk.ask(start | {b"command": b"subscribe request"}))
     assert "part of the call" in refused(desk.ask(start | {b"all": b"none"}))
@@ -355,7 +369,12 @@ def test_a_message_that_may_bring_parties_is_told_before_it_goes(desk):
 
 
 def test_nothing_of_a_call_is_in_a_repr(desk):
-    secret = {b"call-id": b"S3CRET", b"from-tag": b"S3CRET", b"to-tag": b"S3CRET", b"sdp": b"S3CRET"}
+    secret = {
+        b"call-id": b"S3CRET",
+        b"from-tag": b"S3CRET",
+        b"to-tag": b"S3CRET",
+        b"sdp": b"S3CRET",
+    }
     said = desk.ask(OFFER | secret | {b"record-call": b"yes"})
     said += desk.answer(b"word1")
     said += desk.ask({b"command": b"subscribe request"} | secret, cookie=b"k2")
@@ -371,4 +390,6 @@ def test_no_octets_from_either_side_raise_or_reach_the_relay_unread(messages):
     for data, from_relay in messages:
         said = desk.gate.answered(data, 0) if from_relay else desk.gate.asked(PROXY, data, 0)
         for each in said:
-            assert not isinstance(each, ToRelay) or decode(each.data.partition(b" ")[2], Encoding.BENCODE)
+            assert not isinstance(each, ToRelay) or decode(
+                each.data.partition(b" ")[2], Encoding.BENCODE
+            )

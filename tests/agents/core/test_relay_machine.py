@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from agents.core.ngcodec import Encoding, decode
 from agents.core.recordings import HELD
-from tests.sim.gate_simulator import MS, PROXY, SDP, VIDEO, Client, Gate
+from tests.sim.gate_simulator import MS, PROXY, SDP, VIDEO, Gate
 from tests.sim.relay_simulator import YIELDING
 
 CALLS = (b"call-1", b"call-2")
@@ -111,7 +111,10 @@ class RelayMachine(RuleBasedStateMachine):
     def delete(self, call: bytes, whole: bool) -> None:
         self.ask(b"delete", call, from_tag=b"f" if whole else b"nobody")
 
-    @rule(call=CALL, command=st.sampled_from(sorted(YIELDING | {b"subscribe request", b"subscribe answer"})))
+    @rule(
+        call=CALL,
+        command=st.sampled_from(sorted(YIELDING | {b"subscribe request", b"subscribe answer"})),
+    )
     def try_to_tap(self, call: bytes, command: bytes) -> None:
         before = len(self.gate.relay.served)
         cookie = self.ask(command, call, from_tag=b"f", to_tag=b"spy")
