@@ -97,7 +97,7 @@ class Recordings:
     # -- what the proxy does ----------------------------------------------------------------------
 
     def passing(self, message: Passing, now: int) -> None:
-        """Take note of what a message may do to a call, whether or not the relay says that it did."""
+        """Take note of what a message may do to a call, whether or not the relay says so."""
         call = self._calls.get(message.call_id)
         if call is None:
             return

@@ -39,8 +39,11 @@ def grant_id(evidence: Evidence) -> str:
 class Playbook:
     """One node; `told` is every command since the start of the script."""
 
-    def __init__(self, made: Deployment | None = None, *, trusted: bool = True) -> None:
+    def __init__(
+        self, made: Deployment | None = None, *, trusted: bool = True, relay: bool = False
+    ) -> None:
         self.made = made or Deployment()
+        self.relay = relay
         self.boot_ns = BOOT
         self.step = timedelta()
         self.told: list[Command] = []
@@ -65,6 +68,7 @@ class Playbook:
             TrustChain(self.made.pinned, self.trust),
             memory,
             start=self.now,
+            relay=self.relay,
         )
 
     @property

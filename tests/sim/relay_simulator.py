@@ -90,22 +90,17 @@ class RelaySimulator:
         command = message.get(b"command")
         named = message.get(b"call-id")
         call = self.calls.get(named) if isinstance(named, bytes) else None
-        if command == b"ping":
-            return {b"result": b"pong"}
-        if command == b"list":
-            return self._list(message)
-        if command == b"offer":
-            return self._offer(message)
-        if command == b"delete":
-            return self._delete(message, call)
+        if command in _OF_NO_CALL:
+            return _OF_NO_CALL[command](self, message)
         if command not in _OF_CALLS:
             return _error(b"Unrecognized command")
         if call is None:
-            lower = command in {b"subscribe request", b"subscribe answer", b"unsubscribe"}
-            return _error(b"Unknown call-ID" if lower else b"Unknown call-id")
-        if command in self.lying:
-            return dict(_OK)
-        return _OF_CALLS[command](self, call, message)
+            later = command in {b"subscribe request", b"subscribe answer", b"unsubscribe"}
+            return _error(b"Unknown call-ID" if later else b"Unknown call-id")
+        return dict(_OK) if command in self.lying else _OF_CALLS[command](self, call, message)
+
+    def _ping(self, _message: NgDict) -> NgDict:
+        return {b"result": b"pong"}
 
     def _list(self, message: NgDict) -> NgDict:
         limit = message.get(b"limit", b"32")
@@ -142,11 +137,10 @@ class RelaySimulator:
         _join(offered, answered)
         return {b"sdp": self._sdp(answered.streams, b"sendrecv"), **_OK}
 
-    def _delete(self, message: NgDict, call: Call | None) -> NgDict:
-        warning = {b"warning": b"Call-ID not found or tags didn't match", **_OK}
-        if call is None or b"delete" in self.lying:
-            return warning
-        if _key(_text(message, "from-tag")) not in call.tags:
+    def _delete(self, message: NgDict) -> NgDict:
+        warning: NgDict = {b"warning": b"Call-ID not found or tags didn't match", **_OK}
+        call = self.calls.get(_text(message, "call-id"))
+        if call is None or _key(_text(message, "from-tag")) not in call.tags:
             return warning
         answer = self._query(call, message)
         del self.calls[_text(message, "call-id")]
@@ -249,7 +243,13 @@ class RelaySimulator:
         return {each.key for each in call.parties()} if call is not None else set()
 
 
-_OF_CALLS: dict[NgValue, Callable[[RelaySimulator, Call, NgDict], NgDict]] = {
+_OF_NO_CALL: dict[NgValue | None, Callable[[RelaySimulator, NgDict], NgDict]] = {
+    b"ping": RelaySimulator._ping,
+    b"list": RelaySimulator._list,
+    b"offer": RelaySimulator._offer,
+    b"delete": RelaySimulator._delete,
+}
+_OF_CALLS: dict[NgValue | None, Callable[[RelaySimulator, Call, NgDict], NgDict]] = {
     b"answer": RelaySimulator._answer,
     b"query": RelaySimulator._query,
     b"subscribe request": RelaySimulator._subscribe,

@@ -201,6 +201,12 @@ def test_what_is_refused_never_reaches_the_relay_and_says_why(desk, message, why
     assert why in refused(desk.ask(message))  # Again, in the same words.
 
 
+def test_a_length_that_the_body_does_not_end_is_refused_and_not_read_for_ever(desk):
+    """What stands before the last octet would be a length if there were a colon after it."""
+    assert "length of a string" in refused(desk.ask(b"d7:sall-id1r"))
+    assert "length of a string" in refused(desk.ask(b"d1:a1:bl10"))
+
+
 def test_without_a_cookie_nobody_is_answered(desk):
     for data in (b"", b" ", b"nospace", b"\xff d", b"k "):
         (told,) = desk.gate.asked(PROXY, data, 0)

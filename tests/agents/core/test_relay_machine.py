@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from agents.core.ngcodec import Encoding, decode
 from agents.core.recordings import HELD
-from tests.sim.gate_simulator import MS, PROXY, SDP, VIDEO, Client, Gate
+from tests.sim.gate_simulator import MS, PROXY, SDP, VIDEO, Gate
 from tests.sim.relay_simulator import YIELDING
 
 CALLS = (b"call-1", b"call-2")
