@@ -7,9 +7,11 @@
 #   age                     the reference implementation that must open our segments
 #   faketime                a real process under a wrong wall clock
 #   kamailio, lua5.4        run the examples of config/examples
+#   rtpengine-daemon        the media relay that the lab's calls go through, behind the gate and without it
+#   nftables                tests look at the fence with it, take it down, and count packets
 #   clang, llvm, libbpf-dev, bpftool   rebuild the eBPF objects for the comparison with the committed ones
 set -eu
-packages="python3-venv sip-tester tshark tcpdump iproute2 procps age faketime kamailio lua5.4 clang llvm libbpf-dev bpftool make gcc git"
+packages="python3-venv sip-tester tshark tcpdump iproute2 procps age faketime kamailio lua5.4 rtpengine-daemon nftables clang llvm libbpf-dev bpftool make gcc git"
 missing=""
 for package in $packages; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $package"
@@ -23,6 +25,20 @@ else
     exit 0
 fi
 echo "installing Debian packages:$missing"
+# Nothing installed here may start, now or at the next boot: the relay would be one that nobody guards.
+# Who has a policy of their own keeps it.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ] && [ ! -L "$policy" ]; then
+    trap '$as_root rm -f "$policy"' EXIT
+    trap 'exit 1' HUP INT TERM
+    printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null
+    $as_root chmod 755 "$policy"
+fi
 $as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
 # shellcheck disable=SC2086 # the list is meant to be split
 $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+for service in rtpengine-daemon kamailio; do
+    case "$missing " in
+    *" $service "*) ! command -v systemctl >/dev/null || $as_root systemctl --quiet disable "$service" || true ;;
+    esac
+done
