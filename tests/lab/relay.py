@@ -92,9 +92,12 @@ class Relay:
                 *self.options,
                 output=log,
             )
-        for _ in range(200):
-            if f"127.0.0.1:{NG} " in self.network.run("node", "ss", "-lnu"):
+        for _ in range(200):  # a ping would not do: a gate's fence lets none through
+            listening = self.network.run("node", "ss", "-lnup", f"sport = :{NG}")
+            if f"pid={self.process.pid}," in listening:  # and not another relay's
                 return
+            if self.process.poll() is not None:
+                break
             time.sleep(0.02)
         raise RuntimeError((self.folder / "rtpengine.log").read_text()[-800:])
 
@@ -104,15 +107,30 @@ class Relay:
             end(self.process)
             self.process = None
 
+    def kill(self) -> None:
+        """Kill the relay, which has no time to close anything."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
     def restart(self) -> None:
         """End the relay and start it anew."""
         self.stop()
         self.start()
 
     def ask(
-        self, *questions: dict[str, Any], port: int = NG, transport: str = "udp", user: int = 0
+        self,
+        *questions: dict[str, Any],
+        port: int = NG,
+        transport: str = "udp",
+        user: int = 0,
+        source_port: int = 0,
     ) -> list[dict[str, Any]]:
-        """Ask NG questions on the node, one after the other; an answer that never came is ``{}``."""
+        """Ask NG questions on the node, one after the other; an answer that never came is ``{}``.
+
+        ``source_port``: where the questions come from; the kernel chooses when it is nought.
+        """
         out = self.network.run(
             "node",
             *(("setpriv", f"--reuid={user}", "--clear-groups") if user else ()),
@@ -121,6 +139,7 @@ class Relay:
             "tests.lab.ngclient",
             transport,
             str(port),
+            str(source_port),
             input=json.dumps(questions),
             cwd=ROOT,
         )
