@@ -74,6 +74,47 @@ def status(path: Path, *, as_json: bool) -> None:
 
 @main.command()
 @_CONFIG
+@click.argument("verb", type=click.Choice(("list", "query", "statistics")))
+@click.argument("call_id", required=False, metavar="[CALL-ID]")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def relay(path: Path, verb: str, call_id: str | None, *, as_json: bool) -> None:
+    """Ask the media relay: list its calls, query one, its statistics.
+
+    Who asks is put on record. CALL-ID "-" is read from standard input.
+    """
+    from agents.recorder.operators import OperatorError, ask  # noqa: PLC0415 - as above
+
+    if (verb == "query") is not bool(call_id):
+        raise click.UsageError("query names a call, the others name none")
+    config = _load(path)
+    named = sys.stdin.readline().strip() if call_id == "-" else call_id or ""
+    try:
+        told = ask(config.state_dir, verb, named)
+    except OperatorError as error:
+        _exit(4, str(error))
+    if told.get("result") != "ok":
+        _exit(1, f"the relay: {told.get('error-reason', 'no answer that can be read')}")
+    click.echo(json.dumps(told) if as_json else "\n".join(_lines(told)))
+
+
+def _lines(told: Any, indent: str = "") -> list[str]:  # noqa: ANN401 - what the relay tells
+    """Write an answer of the relay for people, one fact a line."""
+    if not isinstance(told, dict | list):
+        return [f"{indent}{told}"]
+    lines: list[str] = []
+    for name, value in told.items() if isinstance(told, dict) else enumerate(told):
+        if isinstance(value, dict | list) and value:
+            lines += [f"{indent}{name}:" if isinstance(told, dict) else f"{indent}-"]
+            lines += _lines(value, indent + "  ")
+        elif name != "result" or indent:
+            lines.append(
+                f"{indent}{name}: {value}" if isinstance(told, dict) else f"{indent}{value}"
+            )
+    return lines
+
+
+@main.command()
+@_CONFIG
 @click.option("--socket", type=click.Path(path_type=Path), help="Default: the configuration's.")
 @click.option("--node", help="Name of this node. Default: the configuration's.")
 @click.option("--who", required=True, metavar="NAME", help="The program that would record.")
@@ -205,6 +246,9 @@ def _in_words(told: dict[str, Any]) -> str:
         f"clock: {told['clock']}",
         f"waiting for the guard: {waiting}, {told['spool_bytes']} bytes",
     ]
+    if "relay" in told:
+        ready = "ready" if told["relay"]["ready"] else "not ready: it admits no new call"
+        lines.append(f"media relay: {ready}, {told['relay']['recordings']} calls recorded")
     for each in told["armed"]:
         counters = f"{each['calls']} calls, {each['packets']} packets, {each['bytes']} bytes"
         lines.append(f"armed {each['grant']} {each['level']} until {each['lease_until']}")

@@ -51,6 +51,7 @@ from agents.kernel.identity import KEY_OCTETS
 from agents.kernel.ring import RingSize
 from agents.kernel.signalling import Frame
 from agents.keys import KeyFileError, load_identity, load_signer
+from agents.recorder import operators
 from agents.recorder.gate import Gate, GateError
 from agents.session.channel import TlsPaths
 from agents.session.client import Session
@@ -261,6 +262,11 @@ class _Agent:
             ),
         )
 
+    def _serving_operators(self) -> AbstractAsyncContextManager[None]:
+        if self._gate is None:
+            return nullcontext()
+        return operators.serving(self._config.state_dir, self._gate.operator)
+
     def _deciding(self) -> AbstractAsyncContextManager[None]:
         """Answer recorders that ask, where the configuration says that they may."""
         if self._config.decisions is None:
@@ -316,6 +322,7 @@ class _Agent:
             async with (
                 self._gate.running() if self._gate is not None else nullcontext(),
                 self._deciding(),
+                self._serving_operators(),
                 asyncio.TaskGroup() as tasks,
                 status.serving(self._config.state_dir, self._status),
             ):

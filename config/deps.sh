@@ -4,14 +4,13 @@
 #   sip-tester              sipp, which makes the lab's real calls
 #   tshark, tcpdump         open captures and are the peers of the benchmarks
 #   iproute2, procps        network namespaces, sysctl
+#   rtpengine-daemon, kamailio, nftables   the media relay and SIP proxy that the gate stands between
 #   age                     the reference implementation that must open our segments
 #   faketime                a real process under a wrong wall clock
-#   kamailio, lua5.4        run the examples of config/examples
-#   rtpengine-daemon        the media relay that the lab's calls go through, behind the gate and without it
-#   nftables                tests look at the fence with it, take it down, and count packets
+#   lua5.4                  runs the FreeSWITCH example, as Kamailio runs its own
 #   clang, llvm, libbpf-dev, bpftool   rebuild the eBPF objects for the comparison with the committed ones
 set -eu
-packages="python3-venv sip-tester tshark tcpdump iproute2 procps age faketime kamailio lua5.4 rtpengine-daemon nftables clang llvm libbpf-dev bpftool make gcc git"
+packages="python3-venv sip-tester tshark tcpdump iproute2 procps age faketime rtpengine-daemon kamailio nftables lua5.4 clang llvm libbpf-dev bpftool make gcc git"
 missing=""
 for package in $packages; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $package"
@@ -25,16 +24,16 @@ else
     exit 0
 fi
 echo "installing Debian packages:$missing"
-# Nothing installed here may start, now or at the next boot: the relay would be one that nobody guards.
-# Who has a policy of their own keeps it.
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+# The tests start relay and proxy themselves: the installation must not start them as services,
+# now or at the next boot: that relay would be one that nobody guards.
 policy=/usr/sbin/policy-rc.d
-if [ ! -e "$policy" ] && [ ! -L "$policy" ]; then
+if [ ! -e "$policy" ]; then
     trap '$as_root rm -f "$policy"' EXIT
     trap 'exit 1' HUP INT TERM
     printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null
     $as_root chmod 755 "$policy"
 fi
-$as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
 # shellcheck disable=SC2086 # the list is meant to be split
 $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
 for service in rtpengine-daemon kamailio; do

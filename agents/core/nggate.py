@@ -8,8 +8,9 @@
    message under a cookie that is in use is refused.
 4. What is refused never reaches the relay. It is answered in NG's own words, `result: error`, so
    that a SIP proxy carries on with the call, and it is told as `Refusal` or `Trimmed`.
-5. A message that names a subscription of the agent's own is refused: nobody else ends those.
-   Nor do they learn of it: an answer that tells of subscriptions is rid of the agent's own.
+5. A message that would name a tag of the agent's own (`owntags`) to the relay is refused, wherever
+   the tag stands in it: nobody else ends those. Nor do they learn of it: an answer that tells of
+   such a tag, be its subscription live or over, is rid of it.
 6. While the relay is not `ready` (it was started anew and is not looked through yet), what would
    set up a call waits for its retransmission; what the gate itself asks goes on.
 7. What is remembered is bounded, in number and in time.
@@ -28,12 +29,14 @@ from agents.core.instant import NANOSECONDS
 from agents.core.ngcodec import Encoding, NgDict, NgMalformed, decode, encode, split
 from agents.core.ngpolicy import Gated, OperatorOnly, Passed, RefusedMessage, call_id, judge
 from agents.core.ngtable import Treatment
+from agents.core.questions import Question, Questions
 from agents.core.relayview import without
 
 __all__ = [
     "Asker",
     "GateCommand",
     "NgGate",
+    "Passing",
     "Reached",
     "Refusal",
     "ToAsker",
@@ -46,8 +49,6 @@ __all__ = [
 REMEMBERED: Final = 6 * NANOSECONDS
 """A proxy that got no answer asks for some seconds, each time with the same cookie."""
 _MOST = 65536
-_PAUSE = 50_000_000
-_TRIES = 5
 _OK = b"6:result2:ok"
 _SETS_UP = frozenset(("offer", "answer"))
 
@@ -95,6 +96,14 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Passing:
+    """A message that sets up a call goes to the relay: it may name new parties to it."""
+
+    call_id: bytes = field(repr=False)
+    request: NgDict = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reached:
     """The relay has done what a proxy asked for a call, and its answer is ready to go out.
 
@@ -128,23 +137,8 @@ class Trimmed:
     call_id: bytes | None = field(repr=False)
 
 
-GateCommand = ToRelay | ToAsker | Told | Reached | Refusal | Trimmed
+GateCommand = ToRelay | ToAsker | Told | Passing | Reached | Refusal | Trimmed
 """Whatever the gate's methods return."""
-
-
-@dataclass(slots=True)
-class _Pending:
-    """A question at the relay. ``asker`` None: the agent's own, known by ``token``."""
-
-    data: bytes
-    due: int
-    asker: Asker | None = None
-    cookie: bytes = b""
-    verb: str = ""
-    call_id: bytes | None = None
-    request: NgDict = field(default_factory=dict)
-    token: Hashable = None
-    tries: int = 0
 
 
 @dataclass(slots=True)
@@ -152,20 +146,32 @@ class _Met:
     """What is known under one asker's cookie: which message, and its answer once there is one."""
 
     digest: int
-    upstream: bytes | None = None
+    until: int
+    upstream: bytes
+    data: bytes
+    verb: str
+    call_id: bytes | None
+    request: NgDict
     answer: bytes | None = None
 
 
-class NgGate:
-    """One relay's gate. ``new_cookie`` gives an unguessable cookie that was not used before."""
+_Key = tuple[Asker, bytes]
 
-    def __init__(self, new_cookie: Callable[[], bytes]) -> None:
+
+class NgGate:
+    """One relay's gate. ``new_cookie`` gives an unguessable cookie that was not used before.
+
+    ``mark`` is what the agent's own tags begin with (rule 5).
+    """
+
+    def __init__(self, new_cookie: Callable[[], bytes], mark: bytes) -> None:
         self._new_cookie = new_cookie
-        self._pending: dict[bytes, _Pending] = {}
-        self._met: dict[tuple[Asker, bytes], _Met] = {}
-        self._fading: deque[tuple[int, tuple[Asker, bytes]]] = deque()
+        self._mark = mark
+        self._questions = Questions(new_cookie)
+        self._met: dict[_Key, _Met] = {}
+        self._waiting: dict[bytes, _Key] = {}
+        self._fading: deque[tuple[int, _Key]] = deque()
         self._sealed: set[bytes] = set()
-        self._own_tags: set[bytes] = set()
         self.ready = False
 
     # -- what the recordings tell it --------------------------------------------------------------
@@ -177,14 +183,6 @@ class NgGate:
     def unseal(self, call: bytes) -> None:
         """Take note that none does any more."""
         self._sealed.discard(call)
-
-    def protect(self, tag: bytes) -> None:
-        """Let nobody name this tag (rule 5)."""
-        self._own_tags.add(tag)
-
-    def unprotect(self, tag: bytes) -> None:
-        """Forget a subscription that is over."""
-        self._own_tags.discard(tag)
 
     # -- what comes in ----------------------------------------------------------------------------
 
@@ -199,7 +197,7 @@ class NgGate:
         met = self._met.get((asker, cookie))
         if met is not None:
             return self._again(asker, cookie, met, hash(body))
-        if len(self._met) >= _MOST or len(self._pending) >= _MOST:
+        if len(self._met) >= _MOST:
             return []  # Rule 7; it will ask again.
         try:
             message = decode(body, asker.encoding)
@@ -211,61 +209,43 @@ class NgGate:
         """Take one datagram of the relay; what answers no question of ours is dropped."""
         self._fade(now)
         cookie, _, body = data.partition(b" ")
-        pending = self._pending.pop(cookie, None)
-        if pending is None:
+        question = self._questions.answered(cookie)
+        if question is not None:
+            return [Told(question.token, _reply(body))]
+        key = self._waiting.pop(cookie, None)
+        if key is None:
             return []
-        if pending.asker is None:
-            return [Told(pending.token, _reply(body))]
-        if self._own_tags and pending.verb == "delete":
-            body = without(body, self._own_tags)
-        answer = ToAsker(pending.asker, pending.cookie + b" " + _as(pending.asker.encoding, body))
-        met = self._met.get((pending.asker, pending.cookie))
-        if met is not None:
-            met.answer, met.upstream = answer.data, None
-        if pending.call_id is None or _OK not in body:
+        asker, their_cookie = key
+        met = self._met[key]
+        body = without(body, self._mark)
+        met.answer = their_cookie + b" " + _as(asker.encoding, body)
+        answer = ToAsker(asker, met.answer)
+        if met.call_id is None or _OK not in body:
             return [answer]
         return [
-            Reached(
-                verb=pending.verb,
-                call_id=pending.call_id,
-                request=pending.request,
-                answer=answer,
-            )
+            Reached(verb=met.verb, call_id=met.call_id, request=met.request, answer=answer),
         ]
 
     def ask(self, question: NgDict, token: Hashable, now: int) -> list[GateCommand]:
         """Ask the relay something for the agent itself; `Told` brings the answer."""
-        cookie = self._new_cookie()
-        data = cookie + b" " + encode(question, Encoding.BENCODE)
-        self._pending[cookie] = _Pending(data=data, due=now + _PAUSE, token=token)
-        return [ToRelay(data)]
+        return [ToRelay(self._questions.ask(question, token, now))]
 
     def expire(self, now: int) -> list[GateCommand]:
         """Ask again what the agent itself asked; give up what is never answered."""
         self._fade(now)
-        commands: list[GateCommand] = []
-        for cookie in [each for each, pending in self._pending.items() if pending.due <= now]:
-            pending = self._pending[cookie]
-            pending.tries += 1
-            if pending.asker is None and pending.tries < _TRIES:
-                pending.due = now + (_PAUSE << pending.tries)
-                commands.append(ToRelay(pending.data))
-                continue
-            del self._pending[cookie]
-            if pending.asker is None:
-                commands.append(Told(pending.token, None))
-        return commands
+        again, given_up = self._questions.wake_up(now)
+        return [*map(ToRelay, again), *map(_unanswered, given_up)]
 
     def next_deadline(self) -> int | None:
         """Return when `expire` has something to do for the agent's own questions."""
-        own = (each.due for each in self._pending.values() if each.asker is None)
-        return min(own, default=None)
+        return self._questions.next_deadline()
 
     def forget_pending(self) -> list[GateCommand]:
         """Await nothing more: the relay that was asked is gone."""
-        pending, self._pending = self._pending, {}
-        self._met = {key: met for key, met in self._met.items() if met.answer is not None}
-        return [Told(each.token, None) for each in pending.values() if each.asker is None]
+        for key in self._waiting.values():
+            del self._met[key]
+        self._waiting.clear()
+        return [_unanswered(each) for each in self._questions.give_up()]
 
     # -- deciding ---------------------------------------------------------------------------------
 
@@ -276,16 +256,12 @@ class NgGate:
             return _refuse(asker, cookie, why, None)
         if met.answer is not None:
             return [ToAsker(asker, met.answer)]
-        pending = self._pending.get(met.upstream or b"")
-        return [ToRelay(pending.data)] if pending is not None else []
+        return [ToRelay(met.data)]
 
     def _decide(
         self, asker: Asker, cookie: bytes, body: bytes, message: NgDict, now: int
     ) -> list[GateCommand]:
         call = call_id(message)
-        if self._own_tags and self._names_own(message):  # Rule 5.
-            why = RefusedMessage("this tag is not the proxy's to name", None, None)
-            return _refuse(asker, cookie, why, call)
         judged = judge(message)
         match judged:
             case Passed():
@@ -301,14 +277,6 @@ class NgGate:
                 why = judged
         return _refuse(asker, cookie, why, call)
 
-    def _names_own(self, message: NgDict) -> bool:
-        """Look for the agent's tags wherever they stand: the relay knows several keys for one."""
-        for value in message.values():
-            listed = value if isinstance(value, list) else (value,)
-            if any(isinstance(each, bytes) and each in self._own_tags for each in listed):
-                return True
-        return False
-
     def _pass(
         self,
         asker: Asker,
@@ -322,33 +290,39 @@ class NgGate:
             return []  # Rule 6.
         upstream = self._new_cookie()
         data = upstream + b" " + encode(passed.message, Encoding.BENCODE)
-        self._pending[upstream] = _Pending(
-            data=data,
-            due=now + REMEMBERED,
-            asker=asker,
-            cookie=cookie,
-            verb=passed.verb,
-            call_id=call,
-            request=passed.message,
-        )
-        self._remember(asker, cookie, _Met(hash(body), upstream), now)
+        if self._mark in data:  # Rule 5.
+            why = RefusedMessage("this tag is not the proxy's to name", passed.verb, None)
+            return _refuse(asker, cookie, why, call)
+        met = _Met(hash(body), now + REMEMBERED, upstream, data, passed.verb, call, passed.message)
+        self._remember((asker, cookie), met)
         removed = [
             Trimmed(asker=asker, verb=passed.verb, name=each.name, call_id=call)
             for each in passed.removed
             # Under a live grant, what asks for a recording gets one: the agent's own.
             if not (call in self._sealed and each.treatment is Treatment.STRIP)
         ]
-        return [ToRelay(data), *removed]
+        if call is None or passed.verb not in _SETS_UP:
+            return [ToRelay(data), *removed]
+        return [Passing(call_id=call, request=passed.message), ToRelay(data), *removed]
 
     # -- remembering ------------------------------------------------------------------------------
 
-    def _remember(self, asker: Asker, cookie: bytes, met: _Met, now: int) -> None:
-        self._met[asker, cookie] = met
-        self._fading.append((now + REMEMBERED, (asker, cookie)))
+    def _remember(self, key: _Key, met: _Met) -> None:
+        self._met[key] = met
+        self._waiting[met.upstream] = key
+        self._fading.append((met.until, key))
 
     def _fade(self, now: int) -> None:
         while self._fading and self._fading[0][0] <= now:
-            self._met.pop(self._fading.popleft()[1], None)
+            until, key = self._fading.popleft()
+            met = self._met.get(key)
+            if met is not None and met.until == until:  # Else it was forgotten and met anew.
+                del self._met[key]
+                self._waiting.pop(met.upstream, None)
+
+
+def _unanswered(question: Question) -> Told:
+    return Told(question.token, None)
 
 
 def _reply(body: bytes) -> NgDict | None:
@@ -362,8 +336,10 @@ def _as(encoding: Encoding, body: bytes) -> bytes:
     """Write the relay's answer as the asker wrote the question."""
     if encoding is Encoding.BENCODE:
         return body
-    reply = _reply(body) or {b"result": b"error", b"error-reason": b"the relay cannot be read"}
-    return encode(reply, encoding)
+    try:
+        return encode(decode(body, Encoding.BENCODE), encoding)
+    except NgMalformed:  # It may hold octets that JSON cannot.
+        return encode({b"result": b"error", b"error-reason": b"the answer is no JSON"}, encoding)
 
 
 def _answer(asker: Asker, cookie: bytes, words: NgDict) -> ToAsker:

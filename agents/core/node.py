@@ -278,7 +278,7 @@ class Node:
         """Take note of what a tracker says; a call too many ends the grant before it is written."""
         commands: list[Command] = []
         for event in events:
-            relayed = self._relayed.follow(armed, event)
+            relayed = self._relayed.follow(armed, event, self._watching)
             if relayed is not None:
                 commands += relayed
             elif isinstance(event, CallSeen):

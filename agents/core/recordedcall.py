@@ -5,41 +5,39 @@ Times are boot-clock nanoseconds. Call-IDs, tags, descriptions and addresses are
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from enum import Enum, auto
 from typing import Final
 
 from agents.core.flow import FlowKey
+from agents.core.ngcodec import NgDict
 from agents.core.nggate import Reached, ToAsker
-from agents.core.relayview import CallView
+from agents.core.relayview import CallView, text_of
 from agents.core.subscription import shape_of
 
-__all__ = ["RecordedCall", "State", "Subscription"]
+__all__ = ["RecordedCall", "Subscription", "parties_of"]
 
 _SILENT: Final = 25  # packets that came in and of which none reached a sink
 
 
-class State(Enum):
-    """How far a subscription has come."""
-
-    REQUESTED = auto()
-    ANSWERED = auto()
-    STANDS = auto()
-    ENDING = auto()
-
-
 @dataclass(slots=True)
 class Subscription:
-    """One subscription. ``came_in``, ``arrived``: packets at the last verification ."""
+    """One subscription of the agent's.
+
+    ``covers``: the shapes of what its parties had described when it was asked for. ``pending``:
+    the relay has not answered that yet. ``due``: when it is looked at next. ``came_in``,
+    ``arrived``: packets at the last look.
+    """
 
     serial: int
-    state: State = State.REQUESTED
-    tag: bytes = field(default=b"", repr=False)
+    tag: bytes = field(repr=False)
+    covers: dict[bytes, bytes] = field(default_factory=dict, repr=False)
+    pending: bool = True
     offer: bytes = field(default=b"", repr=False)
     keys: tuple[FlowKey, ...] = field(default=(), repr=False)
+    due: int = 0
     came_in: int | None = None
     arrived: int = 0
-    verified: int = 0
     tries: int = 0
 
     def is_silent(self, view: CallView) -> bool:
@@ -50,14 +48,17 @@ class Subscription:
 
 @dataclass(slots=True)
 class RecordedCall:
-    """One call that some grant wants, or whose subscription is still ending."""
+    """One call that some grant wants.
+
+    ``described``: the shape of what each party described last. ``parties``: tags that the gate has
+    let through. ``again``: subscribe anew as soon as what is coming stands.
+    """
 
     id: bytes = field(repr=False)
     grants: set[str] = field(default_factory=set)
     stands: Subscription | None = None
     coming: Subscription | None = None
-    ending: list[Subscription] = field(default_factory=list)
-    shapes: dict[str, bytes] = field(default_factory=dict, repr=False)
+    described: dict[bytes, bytes] = field(default_factory=dict, repr=False)
     parties: set[bytes] = field(default_factory=set, repr=False)
     known: set[bytes] | None = field(default=None, repr=False)
     held: list[ToAsker] = field(default_factory=list, repr=False)
@@ -67,17 +68,32 @@ class RecordedCall:
     merged: bool = False
     told: set[str] = field(default_factory=set)
 
-    def note_shape(self, done: Reached) -> bool:
-        """Take note of what is described; say whether an answer changes what was."""
-        description = done.request.get(b"sdp")
-        shape = shape_of(description) if isinstance(description, bytes) else b""
-        before = self.shapes.get(done.verb)
-        self.shapes[done.verb] = shape
-        offered = self.shapes.get("offer")
-        changed = before != shape or self.shapes.get("subscribed") != offered
-        if done.verb == "answer" and offered is not None:
-            self.shapes["subscribed"] = offered
-        return changed
+    def subscriptions(self) -> Iterator[Subscription]:
+        """Yield what stands and what is coming."""
+        for each in (self.stands, self.coming):
+            if each is not None:
+                yield each
+
+    def describe(self, done: Reached) -> None:
+        """Take note of what a party describes: of an offer its sender, of an answer the other."""
+        party = text_of(done.request, b"from-tag" if done.verb == "offer" else b"to-tag")
+        description = text_of(done.request, b"sdp")
+        if party is not None:
+            self.described[party] = shape_of(description or b"")
+
+    def is_covered(self, request: NgDict) -> bool:
+        """Say whether the newest subscription has what both parties of an answer described."""
+        newest = self.coming or self.stands
+        return newest is not None and all(
+            tag in self.described and newest.covers.get(tag) == self.described[tag]
+            for tag in parties_of(request)
+        )
+
+    def hold(self, answer: ToAsker, until: int) -> None:
+        """Hold an answer; what is held goes out together, when the first of it must."""
+        if not self.held:
+            self.held_until = until
+        self.held.append(answer)
 
     def is_merged(self, view: CallView) -> bool:
         """Say whether parties joined that the gate has not seen.
@@ -87,3 +103,9 @@ class RecordedCall:
         if self.known is None:
             self.known = set(view.parties)
         return bool(view.parties - self.known - self.parties)
+
+
+def parties_of(request: NgDict) -> Iterable[bytes]:
+    """Return the tags that a message which sets up a call names."""
+    named = (text_of(request, key) for key in (b"from-tag", b"to-tag"))
+    return [tag for tag in named if tag is not None]

@@ -3,7 +3,8 @@
 1. The gate admits no new call before the relay was looked through (`relaysweep`).
 2. Every question of the agent goes through the gate's cookies; its answer comes back to who asked.
 3. What the gate refuses or takes out of a message is put on record, with verb, call and asker.
-4. The adapter calls in from one thread and carries out what comes back, in order.
+4. No answer, to nobody, tells of the agent's own recordings.
+5. The adapter calls in from one thread and carries out what comes back, in order.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from agents.core.nggate import (
     Asker,
     GateCommand,
     NgGate,
+    Passing,
     Reached,
     Refusal,
     ToAsker,
@@ -22,16 +24,11 @@ from agents.core.nggate import (
     ToRelay,
     Trimmed,
 )
+from agents.core.owntags import OwnTags
 from agents.core.recordings import Recordings
-from agents.core.relaycommands import (
-    AskRelay,
-    OperatorTold,
-    RelayCommand,
-    Report,
-    Subscribed,
-    Unsubscribed,
-)
+from agents.core.relaycommands import AskRelay, OperatorTold, RelayCommand, Report
 from agents.core.relaysweep import Sweep
+from agents.core.relayview import clean
 
 __all__ = ["Relay"]
 
@@ -42,9 +39,11 @@ class Relay:
     """``new_cookie``: see `NgGate`. Times are boot-clock nanoseconds."""
 
     def __init__(self, new_cookie: Callable[[], bytes]) -> None:
-        self._gate = NgGate(new_cookie)
-        self._recordings = Recordings()
-        self._sweep = Sweep()
+        tags = OwnTags(new_cookie)
+        self._mark = tags.mark
+        self._gate = NgGate(new_cookie, tags.mark)
+        self._recordings = Recordings(tags)
+        self._sweep = Sweep(tags)
         self._sealed: dict[bytes, set[str]] = {}
 
     @property
@@ -103,6 +102,7 @@ class Relay:
     def relay_found(self, now: int) -> list[RelayCommand]:
         """Look through a relay that was not there before."""
         self._gate.ready = False
+        self._recordings.relay_found(now)
         return self._do(self._sweep.relay_found(), now, _SWEEP)
 
     # -- time -------------------------------------------------------------------------------------
@@ -130,6 +130,8 @@ class Relay:
             match command:
                 case ToRelay() | ToAsker():
                     done.append(command)
+                case Passing():
+                    self._recordings.passing(command, now)
                 case Reached():
                     done += self._do(self._recordings.reached(command, now), now)
                 case Told(token=token, reply=reply):
@@ -142,10 +144,10 @@ class Relay:
         if not isinstance(token, tuple):
             return []
         if token[0] == _OPERATOR:
-            return [OperatorTold(token[1], reply)]
+            return [OperatorTold(token[1], clean(reply, self._mark))]
         if token[0] == _SWEEP:
-            told = self._sweep.told(token[1], reply, self._recordings.tags, now)
-            self._gate.ready = self._gate.ready or self._sweep.done
+            told = self._sweep.told(token[1], reply, now)
+            self._gate.ready = self._sweep.done
             return self._do(told, now, _SWEEP)
         return self._do(self._recordings.told(token[1], reply, now), now)
 
@@ -154,18 +156,11 @@ class Relay:
     ) -> list[RelayCommand]:
         done: list[RelayCommand] = []
         for command in commands:
-            match command:
-                case AskRelay(question=question, token=token):
-                    asked = self._gate.ask(question, (whose, token), now)
-                    done += self._through(asked, now)
-                case Subscribed(tag=tag):
-                    self._gate.protect(tag)
-                    done.append(command)
-                case Unsubscribed(tag=tag):
-                    self._gate.unprotect(tag)
-                    done.append(command)
-                case _:
-                    done.append(command)
+            if isinstance(command, AskRelay):
+                asked = self._gate.ask(command.question, (whose, command.token), now)
+                done += self._through(asked, now)
+            else:
+                done.append(command)
         return done
 
 

@@ -67,7 +67,7 @@ class CloseFlows:
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
-    """The relay has given the agent this tag on a call: it must be ended with the agent."""
+    """The relay is about to be asked for a subscription of this tag: it ends with the agent."""
 
     call_id: bytes = field(repr=False)
     tag: bytes = field(repr=False)

@@ -2,7 +2,8 @@
 
 1. With a relay, the media of content grants comes through it and from nowhere else. The calls of
    the subjects are recorded one by one; where the relay's copies arrive is a flow like others.
-2. A call is recorded from when it is seen until it has ended or its grant has.
+2. A call is recorded from when it is seen until it has ended or its grant has, to each grant by
+   what it has seen itself.
 3. What the relay's gate reports is put on record; what concerns a recording is also said in the
    last receipt of every grant that wanted the call.
 """
@@ -16,6 +17,7 @@ from agents.core import events as on
 from agents.core.armed import Armed
 from agents.core.commands import Command
 from agents.core.dialogevents import CallEnded, CallSeen, CloseFlow, DialogEvent, OpenFlow
+from agents.core.flow import FlowKey
 from agents.core.incidents import Incidents
 from agents.core.instant import Instant
 from agents.core.verifier import VerifiedGrant
@@ -33,6 +35,7 @@ class Relayed:
     def __init__(self, *, there: bool) -> None:
         self._there = there
         self._incidents = Incidents()
+        self._flows: dict[str, set[FlowKey]] = {}  # where the calls' media arrives now
 
     def through(self, grant: VerifiedGrant) -> bool:
         """Say whether this grant's media comes through the relay (rule 1)."""
@@ -42,7 +45,7 @@ class Relayed:
         """Say in a word where the media is taken from, for the receipt."""
         return "relay" if self.through(grant) else "packets"
 
-    def follow(self, armed: Armed, event: DialogEvent) -> list[Command] | None:
+    def follow(self, armed: Armed, event: DialogEvent, watching: Watching) -> list[Command] | None:
         """Take what a content grant's tracker says; None: it means the same without a relay."""
         if not self.through(armed.grant):
             return None
@@ -53,15 +56,21 @@ class Relayed:
                 return [do.RecordCall(grant=armed.grant, call_id=call_id)]
             case CallEnded(call_id=call_id) if call_id in armed.recorded:
                 armed.recorded.discard(call_id)
+                for key in self._flows.get(call_id, ()):  # Others may want the call for longer.
+                    event = CloseFlow(key=key, call_id=call_id)
+                    watching.follow(armed.grant.grant.id, Level.CONTENT, event)
                 return [do.ReleaseCall(grant_id=armed.grant.grant.id, call_id=call_id)]
             case OpenFlow() | CloseFlow():
                 return []  # Rule 1: media that does not cross the relay is not taken.
             case _:
                 return None
 
-    @staticmethod
-    def arrive(flows: on.RelayFlows, armed: Iterable[Armed], watching: Watching) -> None:
+    def arrive(self, flows: on.RelayFlows, armed: Iterable[Armed], watching: Watching) -> None:
         """Let the grants that want the call have what arrives at the relay's sinks."""
+        arriving = self._flows.pop(flows.call_id, set())
+        arriving = arriving | set(flows.keys) if flows.open else arriving - set(flows.keys)
+        if arriving:
+            self._flows[flows.call_id] = arriving
         kind = OpenFlow if flows.open else CloseFlow
         for each in armed:
             if flows.open and flows.call_id not in each.recorded:

@@ -5,7 +5,8 @@
 2. After that it is looked through in turns, some calls at a time, for copies to others.
 3. `stop recording` is harmless where nothing is recorded, and the relay does not say what it
    records: at a start it is said for every call.
-4. A relay that does not list all its calls is reported as not looked through.
+4. A relay that does not list all its calls, or does not describe one, is reported as not looked
+   through. One that lists none for want of an answer is asked again: it gets no new call.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Final
 
 from agents.core.instant import NANOSECONDS
 from agents.core.ngcodec import NgDict
-from agents.core.recordings import unsubscribe
+from agents.core.owntags import OwnTags
 from agents.core.relaycommands import AskRelay, RelayCommand, Report
 from agents.core.relayview import read_list, read_query
 
@@ -37,16 +38,16 @@ class _Round:
     whole: bool
     serial: int
     limit: int
-    left: list[bytes] = field(default_factory=list)
+    left: list[bytes] = field(default_factory=list, repr=False)
     asked: int = 0
-    found: int = 0
 
 
 class Sweep:
     """``done`` is true once the relay as it runs now was looked through whole."""
 
-    def __init__(self) -> None:
+    def __init__(self, tags: OwnTags) -> None:
         self.done = False
+        self._tags = tags
         self._round: _Round | None = None
         self._serial = 0
         self._due: int | None = None
@@ -70,19 +71,17 @@ class Sweep:
         if self._due is None or self._due > now:
             return []
         self._due = None
-        return self._begin(whole=False, limit=_SOME)
+        return self._begin(whole=not self.done, limit=_SOME)
 
-    def told(
-        self, token: Hashable, reply: NgDict | None, own: frozenset[bytes], now: int
-    ) -> list[RelayCommand]:
-        """Take the relay's answer; ``own``: the agent's tags."""
+    def told(self, token: Hashable, reply: NgDict | None, now: int) -> list[RelayCommand]:
+        """Take the relay's answer."""
         current = self._round
         if current is None or not isinstance(token, tuple) or token[1] != current.serial:
             return []
         if token[0] == "list":
             return self._listed(current, reply, now)
         current.asked -= 1
-        commands = self._expel(current, token[2], reply, own) if token[0] == "look" else []
+        commands = self._expel(current, token[2], reply) if token[0] == "look" else []
         return commands + self._go_on(current, now)
 
     def _begin(self, *, whole: bool, limit: int) -> list[RelayCommand]:
@@ -93,10 +92,9 @@ class Sweep:
 
     def _listed(self, current: _Round, reply: NgDict | None, now: int) -> list[RelayCommand]:
         calls = read_list(reply)
-        if calls is None and current.limit == _ALL:
-            # More than one datagram holds: rule 4.
-            return [Report("relay_not_listed"), *self._begin(whole=current.whole, limit=_SOME)]
-        calls = sorted(calls or [])
+        if calls is None:
+            return self._not_listed(current, now)
+        calls.sort()
         if not current.whole:
             # In turns, so that every call has its own after a while.
             later = [call for call in calls if call > self._after]
@@ -104,6 +102,16 @@ class Sweep:
             self._after = calls[-1] if calls else b""
         current.left = calls
         return self._go_on(current, now)
+
+    def _not_listed(self, current: _Round, now: int) -> list[RelayCommand]:
+        """Ask for fewer calls, as many as one datagram holds (rule 4)."""
+        if current.limit == _ALL:
+            again = self._begin(whole=current.whole, limit=_SOME)
+            return [Report("relay_not_listed"), *again]
+        if current.limit > _TURN:
+            return self._begin(whole=current.whole, limit=current.limit // 2)
+        self._round, self._due = None, now + _EVERY
+        return []
 
     def _go_on(self, current: _Round, now: int) -> list[RelayCommand]:
         commands: list[RelayCommand] = []
@@ -124,18 +132,10 @@ class Sweep:
         current.asked += len(looks)
         return looks
 
-    @staticmethod
-    def _expel(
-        current: _Round, call: bytes, reply: NgDict | None, own: frozenset[bytes]
-    ) -> list[RelayCommand]:
+    def _expel(self, current: _Round, call: bytes, reply: NgDict | None) -> list[RelayCommand]:
         view = read_query(reply)
-        foreign = sorted(view.subscribers - own) if view is not None else []
-        commands: list[RelayCommand] = []
-        for tag in foreign:
-            current.asked += 1
-            question = unsubscribe(call, tag)
-            commands += [
-                Report("foreign_subscription", call, {"done": "unsubscribed"}),
-                AskRelay(question, ("end", current.serial, call)),
-            ]
+        if view is None:
+            return [Report("relay_not_listed", call)] if current.whole else []
+        commands = self._tags.expel(call, view, ("end", current.serial, call))
+        current.asked += sum(isinstance(each, AskRelay) for each in commands)
         return commands

@@ -5,19 +5,21 @@ Source: rtpengine's docs/ng_control_protocol.md, `query` and `list`; shapes seen
 
 from __future__ import annotations
 
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from agents.core.ngcodec import Encoding, NgDict, NgMalformed, NgValue, decode, encode
 
-__all__ = ["CallView", "read_list", "read_query", "text_of", "without"]
+__all__ = ["CallView", "clean", "read_list", "read_query", "text_of", "without"]
 
 _COPIES = b"pub/sub"
+_OK = encode({b"result": b"ok"}, Encoding.BENCODE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallView:
     """One call. ``parties``: tags that speak; ``subscribers``: tags that are sent a copy.
+
+    Who was offered a call and has not answered has no tag yet, and is no party.
 
     ``packets``: media packets that came in from the parties, over the call's life.
     """
@@ -46,7 +48,8 @@ def read_query(reply: NgDict | None) -> CallView | None:
         copied |= _copied_to(described)
         # A tag that only receives copies says so itself, whoever it is subscribed to.
     copying = {tag for tag, described in tags.items() if _only_copies(described)}
-    parties = frozenset(tags) - copied - copying
+    untagged = {each for each, described in tags.items() if _tag_of(described) == b""}
+    parties = frozenset(tags) - copied - copying - untagged
     return CallView(
         exists=True,
         parties=parties,
@@ -55,34 +58,43 @@ def read_query(reply: NgDict | None) -> CallView | None:
     )
 
 
-def without(body: bytes, tags: AbstractSet[bytes]) -> bytes:
-    """Return an answer of the relay, in bencode, without these tags wherever it tells of them."""
-    if not any(tag in body for tag in tags):
+def clean(reply: NgDict | None, mark: bytes) -> NgDict | None:
+    """Return a decoded answer without the tags that begin with the mark."""
+    if reply is None:
+        return None
+    return decode(without(encode(reply, Encoding.BENCODE), mark), Encoding.BENCODE)
+
+
+def without(body: bytes, mark: bytes) -> bytes:
+    """Return an answer of the relay, in bencode, without the tags that begin with the mark."""
+    if mark not in body:
         return body
     try:
         reply = decode(body, Encoding.BENCODE)
     except NgMalformed:
-        return encode({b"result": b"ok"}, Encoding.BENCODE)
+        return _OK
     described = reply.get(b"tags")
     if isinstance(described, dict):
-        for tag in tags & described.keys():
+        for tag in [tag for tag in described if tag.startswith(mark)]:
             del described[tag]
         for each in described.values():
-            _forget(each, tags)
+            _forget(each, mark)
     clean = encode(reply, Encoding.BENCODE)
-    named = any(tag in clean for tag in tags)
-    return encode({b"result": b"ok"}, Encoding.BENCODE) if named else clean
+    return _OK if mark in clean else clean
 
 
-def _forget(described: NgValue, tags: AbstractSet[bytes]) -> None:
+def _forget(described: NgValue, mark: bytes) -> None:
     if not isinstance(described, dict):
         return
     for key in (b"subscribers", b"subscriptions"):
         listed = described.get(key)
         if isinstance(listed, list):
-            described[key] = [
-                each for each in listed if not (isinstance(each, dict) and each.get(b"tag") in tags)
-            ]
+            described[key] = [each for each in listed if not _tag_of(each).startswith(mark)]
+
+
+def _tag_of(described: NgValue) -> bytes:
+    tag = described.get(b"tag") if isinstance(described, dict) else None
+    return tag if isinstance(tag, bytes) else b"?"
 
 
 def read_list(reply: NgDict | None) -> list[bytes] | None:

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from typing import IO
 
 from agents.core.ngcodec import Encoding, encode, split
-from agents.core.recordings import unsubscribe
+from agents.core.owntags import unsubscribe
 
 __all__ = ["DeadMan", "DeadManGone", "end_all", "main"]
 

@@ -17,7 +17,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any
 
-from agents.config import RelayConfig
+from agents.config import Endpoint, RelayConfig
 from agents.core import events as on
 from agents.core.events import Event
 from agents.core.flow import FlowKey
@@ -107,8 +107,16 @@ class Gate:
         """Say how the gate stands, without a call."""
         return {"ready": self._relay.ready, "recordings": self._relay.recordings}
 
+    async def operator(self, question: NgDict, who: str) -> NgDict | None:
+        """Ask the relay for an operator of the node, on record; None when it does not answer."""
+        verb, call_id = question[b"command"], question.get(b"call-id")
+        details = {"verb": _text(verb) if isinstance(verb, bytes) else "", "who": who}
+        call = call_id if isinstance(call_id, bytes) else None
+        self._put_on_record(Report("operator_asked", call, details))
+        return await self.ask(question)
+
     async def ask(self, question: NgDict) -> NgDict | None:
-        """Ask the relay for an operator of the node; None when it does not answer."""
+        """Ask the relay something; None when it does not answer."""
         self._question += 1
         number = self._question
         answer = self._questions[number] = self._loop.create_future()
@@ -153,10 +161,18 @@ class Gate:
             raise GateError("the dead man's switch does not start")
         await self._fence.install()
         for endpoint in config.listen:
-            if endpoint.transport == "udp":
-                stack.callback(UdpListener(endpoint, self._encoding, self._asked).close)
-            elif endpoint.transport == "tcp":
-                stack.callback((await listen_tcp(endpoint, self._encoding, self._asked)).close)
+            await self._listen(endpoint, stack)
+
+    async def _listen(self, endpoint: Endpoint, stack: contextlib.AsyncExitStack) -> None:
+        if endpoint.transport == "udp":
+            stack.callback(UdpListener(endpoint, self._encoding, self._asked).close)
+        elif endpoint.transport == "tcp":
+            stack.callback((await listen_tcp(endpoint, self._encoding, self._asked)).close)
+        else:
+            from agents.recorder.http import listen_http  # noqa: PLC0415 - where it is configured
+
+            runner = await listen_http(endpoint, self._encoding, self._asked)
+            stack.push_async_callback(runner.cleanup)
 
     def _fenced(self, control: int) -> Fenced:
         address, port = self._upstream.source

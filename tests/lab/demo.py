@@ -18,9 +18,11 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.lab.calls import Call
+from tests.lab.demo_relay import tell_relay
 from tests.lab.deployment import Answer, Deployment
 from tests.lab.forgery import forge_approval, verify_as_node
 from tests.lab.network import Network, missing_privilege
+from tests.lab.relay import missing_relay
 
 SUBJECT, OTHER, BYSTANDER = "+15550001", "+15550002", "+15557777"
 console = Console(highlight=False, width=110)
@@ -236,7 +238,7 @@ def record_kept(lab: Deployment) -> None:
 def tell(folder: Path) -> int:
     """Tell the story in ``folder`` and return the exit status."""
     shutil.rmtree(folder, ignore_errors=True)
-    lack = missing_privilege()
+    lack = missing_privilege() or missing_relay()
     if lack:
         console.print(f"[yellow]no real calls here: {lack}[/]")
         with Deployment(folder) as lab:
@@ -256,6 +258,8 @@ def tell(folder: Path) -> int:
             warrant_capture(lab)
             forged(lab, agent=True)
             record_kept(lab)
+        with chapter("7. The media relay: its proxy asks for a recording"):
+            tell_relay(folder / "relay", check, lambda line: console.print(f"   {line}"))
     summary(folder, complete=not lack)
     return 0
 
@@ -271,6 +275,7 @@ def summary(folder: Path, *, complete: bool) -> None:
     if complete:
         console.print(f"   {folder}/captures/   sealed segments and what their recipients opened")
         console.print(f"   {folder}/calls/      what sipp sent and received")
+        console.print(f"   {folder}/relay/      the same for the calls through the media relay")
     console.print(f"   {folder}/*.log       guard, agent and witness in their own words")
 
 
