@@ -112,7 +112,7 @@ def test_a_refused_recording_is_told_with_its_return_code(
     """The proxy is refused by whoever stands between, says so, and the call goes on."""
     del relay
     begin_to_count(network)
-    spoiled = ("d6:result2:oke", "d6:result2:noe")  # so answers a recording, not a call's set-up
+    spoiled = ("d6:result2:oke", "d6:result5:errore")  # so answers a recording, not a call's set-up
     with (
         passing_through(network, GATE, spoiled=spoiled),
         Proxy(network, tmp_path / "proxy", relay=f"udp:127.0.0.1:{GATE}", record="verb") as proxy,
