@@ -25,12 +25,19 @@ else
 fi
 echo "installing Debian packages:$missing"
 $as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-# The tests start relay and proxy themselves: the installation must not start them as services.
+# The tests start relay and proxy themselves: the installation must not start them as services,
+# now or at the next boot: that relay would be one that nobody guards.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
     trap '$as_root rm -f "$policy"' EXIT
+    trap 'exit 1' HUP INT TERM
     printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null
     $as_root chmod 755 "$policy"
 fi
 # shellcheck disable=SC2086 # the list is meant to be split
 $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+for service in rtpengine-daemon kamailio; do
+    case "$missing " in
+    *" $service "*) ! command -v systemctl >/dev/null || $as_root systemctl --quiet disable "$service" || true ;;
+    esac
+done

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,10 @@ marks = [
     pytest.mark.privileged,
     pytest.mark.slow,
     pytest.mark.timeout(240),
-    pytest.mark.skipif(bool(missing_relay()), reason=missing_relay()),
+    # Under CI nothing may be left out: there they run, and fail for want of the program.
+    pytest.mark.skipif(
+        bool(missing_relay()) and os.environ.get("CI") != "true", reason=missing_relay()
+    ),
 ]
 _numbers = itertools.count(15560100)
 

@@ -11,7 +11,8 @@ import socket
 import sys
 from typing import Any
 
-from agents.core.ngcodec import Encoding, decode, encode
+from agents.core.ngcodec import Encoding, decode, encode, split
+from agents.core.ngframes import Frames
 
 __all__ = ["NgClient"]
 
@@ -43,10 +44,13 @@ def text(value: Any) -> Any:
 class NgClient:
     """One client's socket, over UDP or TCP."""
 
-    def __init__(self, port: int, transport: str = "udp") -> None:
+    def __init__(self, port: int, transport: str = "udp", source_port: int = 0) -> None:
         kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
+        self._frames = Frames() if transport == "tcp" else None
         self._socket = socket.socket(socket.AF_INET, kind)
         self._socket.settimeout(1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind((HOST, source_port))
         self._socket.connect((HOST, port))
 
     def send(self, question: dict[str, Any], cookie: bytes | None = None) -> bytes:
@@ -59,24 +63,24 @@ class NgClient:
         """Ask and wait for the answer."""
         try:
             cookie = self.send(question)
-            while True:
-                got, _, body = self._socket.recv(65535).partition(b" ")
-                if got == cookie:
-                    return dict(text(decode(body, Encoding.BENCODE)))
-                if not got:
-                    return {}
+            while chunk := self._socket.recv(65535):
+                for whole in self._frames.feed(chunk) if self._frames else (chunk,):
+                    got, body = split(whole)
+                    if got == cookie:
+                        return dict(text(decode(body, Encoding.BENCODE)))
         except TimeoutError:
             return {}
         except OSError as error:
             return {"refused": error.strerror}
+        return {}
 
 
 def main() -> None:
     """Ask what stands on standard input."""
-    transport, port = sys.argv[1], int(sys.argv[2])
+    transport, port, source_port = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     questions = json.load(sys.stdin)
     try:
-        client = NgClient(port, transport)
+        client = NgClient(port, transport, source_port)
     except OSError as error:
         answers = [{"refused": error.strerror} for _ in questions]
     else:

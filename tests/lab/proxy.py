@@ -15,13 +15,13 @@ from typing import Self
 from tests.lab.network import Network, end
 from tests.lab.relay import NG
 
-__all__ = ["PROXY", "Proxy"]
+__all__ = ["PROXY", "PROXY6", "Proxy"]
 
-PROXY = "10.77.1.1:5060"
+PROXY, PROXY6 = "10.77.1.1:5060", "[fd77:1::1]:5060"  # on the caller's side
 _TEMPLATE = Path(__file__).parent / "kamailio.cfg"
 _ASK = """if (status =~ "2[0-9][0-9]") {
             if (start_recording()) xlog("L_WARN", "LAB: recording started\\n");
-            else xlog("L_WARN", "LAB: recording refused\\n");
+            else xlog("L_WARN", "LAB: recording refused, return code $rc\\n");
         }"""
 
 

@@ -88,9 +88,12 @@ class Relay:
                 *self.options,
                 output=log,
             )
-        for _ in range(200):
-            if f"{self._ng()} " in self.network.run("node", "ss", "-lnu"):
+        for _ in range(200):  # a ping would not do: a gate's fence lets none through
+            listening = self.network.run("node", "ss", "-lnup", f"sport = :{self._ng()}")
+            if f"pid={self.process.pid}," in listening:  # and not another relay's
                 return
+            if self.process.poll() is not None:
+                break
             time.sleep(0.02)
         raise RuntimeError((self.folder / "rtpengine.log").read_text()[-800:])
 
@@ -108,7 +111,7 @@ class Relay:
 
     def _ng(self) -> str:
         (port,) = (
-            each.partition("=")[2]
+            each.rpartition(":")[2]
             for each in (*self._ports(), *self.options)
             if each.startswith("--listen-ng=")
         )
@@ -120,15 +123,30 @@ class Relay:
             end(self.process)
             self.process = None
 
+    def kill(self) -> None:
+        """Kill the relay, which has no time to close anything."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
     def restart(self) -> None:
         """End the relay and start it anew."""
         self.stop()
         self.start()
 
     def ask(
-        self, *questions: dict[str, Any], port: int = NG, transport: str = "udp", user: int = 0
+        self,
+        *questions: dict[str, Any],
+        port: int = NG,
+        transport: str = "udp",
+        user: int = 0,
+        source_port: int = 0,
     ) -> list[dict[str, Any]]:
-        """Ask NG questions on the node, one after the other; an answer that never came is ``{}``."""
+        """Ask NG questions on the node, one after the other; an answer that never came is ``{}``.
+
+        ``source_port``: where the questions come from; the kernel chooses when it is nought.
+        """
         out = self.network.run(
             "node",
             *(("setpriv", f"--reuid={user}", "--clear-groups") if user else ()),
@@ -137,6 +155,7 @@ class Relay:
             "tests.lab.ngclient",
             transport,
             str(port),
+            str(source_port),
             input=json.dumps(questions),
             cwd=ROOT,
         )

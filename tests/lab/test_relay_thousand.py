@@ -12,7 +12,7 @@ from tests.lab.gated import await_gate, marks
 from tests.lab.network import Network
 from tests.lab.proxy import Proxy
 from tests.lab.relay import GATE, NG, Relay
-from tests.lab.thousand import CALLS, PACKETS, make_calls
+from tests.lab.thousand import CALLS, make_calls, talk
 
 pytestmark = [*marks, pytest.mark.timeout(500)]
 
@@ -36,7 +36,7 @@ def test_a_thousand_calls_are_as_without_the_gate(tmp_path: Path) -> None:
                 gated = make_calls(network, tmp_path / "calls-2")
 
     assert gated == straight
-    assert gated.media == {"caller": CALLS * PACKETS, "callee": CALLS * PACKETS}
+    assert gated.media == talk()
     assert sum(gated.descriptions.values()) >= 4 * CALLS
     requests = [count for name, count in gated.messages.items() if re.search("INVITE|BYE", name)]
     assert requests == [CALLS] * 4
