@@ -1,8 +1,8 @@
 """``callguard-agent``: the one place of the agent that prints and exits.
 
 Exit status: 0 done, or permitted; 2 wrong usage, a configuration that cannot be used included; 3
-denied; 4 no agent can be reached; 1 anything else, one line, no traceback. Whoever asks `check` may
-record on 0 and on nothing else.
+denied, by the agent or by the media relay; 4 no agent can be reached, or no relay behind it; 1
+anything else, one line, no traceback. Whoever asks `check` may record on 0 and on nothing else.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ _CONFIG = click.option(
     show_default=True,
     metavar="FILE",
 )
+_LONGEST_CALL_ID = 2048
 _SCOPES = ("signalling", "media-headers", "whole-call", "one-leg")
 
 
@@ -87,30 +88,52 @@ def relay(path: Path, verb: str, call_id: str | None, *, as_json: bool) -> None:
     if (verb == "query") is not bool(call_id):
         raise click.UsageError("query names a call, the others name none")
     config = _load(path)
-    named = sys.stdin.readline().strip() if call_id == "-" else call_id or ""
     try:
-        told = ask(config.state_dir, verb, named)
+        told = ask(config.state_dir, verb, _call_named(call_id or ""))
     except OperatorError as error:
         _exit(4, str(error))
-    if told.get("result") != "ok":
-        _exit(1, f"the relay: {told.get('error-reason', 'no answer that can be read')}")
-    click.echo(json.dumps(told) if as_json else "\n".join(_lines(told)))
+    done = told.get("result") == "ok"
+    if as_json:
+        click.echo(json.dumps(told))
+    elif done:
+        click.echo("\n".join(_lines(told)))
+    if not done:
+        _exit(3, f"the relay: {_plain(told.get('error-reason', 'it says no reason'))}")
+
+
+def _call_named(call_id: str) -> str:
+    """Take a Call-ID from where no list of processes shows it, or as it is."""
+    if call_id != "-":
+        return call_id
+    data = sys.stdin.buffer.read(_LONGEST_CALL_ID + 1).rstrip(b"\r\n")
+    try:
+        call_id = data.decode()
+    except UnicodeDecodeError:
+        _exit(2, "standard input is no text")
+    if not call_id or len(data) > _LONGEST_CALL_ID or "\n" in call_id:
+        _exit(2, "standard input is no one line that names a call")
+    return call_id
 
 
 def _lines(told: Any, indent: str = "") -> list[str]:  # noqa: ANN401 - what the relay tells
     """Write an answer of the relay for people, one fact a line."""
-    if not isinstance(told, dict | list):
-        return [f"{indent}{told}"]
+    if isinstance(told, list):
+        members = [("-", each) for each in told]
+    else:
+        members = [(f"{_plain(name)}:", told[name]) for name in told if indent or name != "result"]
     lines: list[str] = []
-    for name, value in told.items() if isinstance(told, dict) else enumerate(told):
-        if isinstance(value, dict | list) and value:
-            lines += [f"{indent}{name}:" if isinstance(told, dict) else f"{indent}-"]
-            lines += _lines(value, indent + "  ")
-        elif name != "result" or indent:
-            lines.append(
-                f"{indent}{name}: {value}" if isinstance(told, dict) else f"{indent}{value}"
-            )
+    for name, value in members:
+        if isinstance(value, dict | list):
+            lines += [f"{indent}{name}", *_lines(value, indent + "  ")]
+        else:
+            lines.append(f"{indent}{name} {_plain(value)}")
     return lines
+
+
+def _plain(value: object) -> str:
+    """Write what callers may have chosen so that a terminal obeys none of it."""
+    text = str(value)
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 @main.command()

@@ -342,7 +342,8 @@ def _named(where: str) -> str:
     """Say also which user it was, where that can be told."""
     protocol, _, address = where.partition(" ")
     host, _, port = address.rpartition(":")
-    return who_asked(protocol, host.strip("[]"), int(port)) if port.isdecimal() else where
+    # A user on this host has no address, and is named already.
+    return who_asked(protocol, host.strip("[]"), int(port)) if host and port.isdecimal() else where
 
 
 def _cookie() -> bytes:

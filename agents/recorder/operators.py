@@ -5,6 +5,8 @@
    asked before it goes to the relay.
 3. The answer does not tell of the agent's own recordings: an operator does not learn from it whom
    a warrant is about.
+4. One line is asked, one line is answered: the relay's answer, or null when it gives none. Whoever
+   is slow to ask or to read is let go.
 """
 
 from __future__ import annotations
@@ -44,11 +46,11 @@ async def serving(folder: Path, relay: Relay) -> AsyncIterator[None]:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(_PATIENCE):
-                told = await _told(await reader.readline(), writer, relay)
-            writer.write(json.dumps(told).encode() + b"\n")
-            await writer.drain()
-        except (OSError, TimeoutError, ValueError):
-            pass  # Whoever asked has gone, or asked what is no line.
+                told = await _told(await _line(reader), writer, relay)
+                writer.write(json.dumps(told).encode() + b"\n")
+                await writer.drain()
+        except (OSError, TimeoutError):
+            writer.transport.abort()  # Whoever asked has gone, or is slow (rule 4).
         finally:
             writer.close()
 
@@ -78,7 +80,14 @@ def _forget(folder: Path) -> None:
     (folder / NAME).unlink(missing_ok=True)
 
 
-async def _told(line: bytes, writer: asyncio.StreamWriter, relay: Relay) -> dict[str, Any]:
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.readline()
+    except ValueError:  # It is longer than any question.
+        return b""
+
+
+async def _told(line: bytes, writer: asyncio.StreamWriter, relay: Relay) -> dict[str, Any] | None:
     try:
         question = decode(line.strip(), Encoding.JSON)
     except NgMalformed as error:
@@ -92,9 +101,7 @@ async def _told(line: bytes, writer: asyncio.StreamWriter, relay: Relay) -> dict
             return {"result": "error", "error-reason": "name the call"}
         asked = {b"command": verb, b"call-id": call_id}
     reply = await relay(asked, f"uid {_user(writer)}")
-    if reply is None:
-        return {"result": "error", "error-reason": "the relay does not answer"}
-    return dict(json.loads(_in_json(reply)))
+    return dict(json.loads(_in_json(reply))) if reply is not None else None
 
 
 def _in_json(reply: NgDict) -> bytes:
@@ -122,13 +129,16 @@ def ask(folder: Path, verb: str, call_id: str = "") -> dict[str, Any]:
             asking.sendall(json.dumps(question).encode() + b"\n")
             while (piece := asking.recv(65536)) and len(data) < _LARGEST:
                 data += piece
-        return dict(json.loads(data))
+        told = json.loads(data)
     except OSError as error:
         raise OperatorError(
             f"no agent with a media relay answers in {folder}: {error.strerror or error}"
         ) from error
     except ValueError as error:
         raise OperatorError(f"the agent in {folder} gave half an answer") from error
+    if not isinstance(told, dict):
+        raise OperatorError("the media relay does not answer")
+    return told
 
 
 class _through:  # noqa: N801 - reads as the phrase that it is

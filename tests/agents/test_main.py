@@ -18,7 +18,9 @@ import pytest
 
 from agents.clock import SystemClock
 from agents.core.decision import Deny, Obligation, Permit, Question, Scope
+from agents.core.ngcodec import NgDict
 from agents.decisions.server import serving
+from agents.recorder import operators
 from agents.status import NAME
 from guard.core.level import Level
 from guard.core.reasons import Reason
@@ -278,6 +280,93 @@ def test_nobody_to_ask_is_no_permit(config: Path):
     text = config.read_text()
     config.write_text(text[: text.index("[decisions]")] + text[text.index("[tls]") :])
     assert (checked(config, "--call-id", "a")).returncode == 2
+
+
+@asynccontextmanager
+async def relaying(config: Path, reply: NgDict | None) -> AsyncIterator[list[NgDict]]:
+    """Answer operators' questions as an agent with a media relay does."""
+    asked: list[NgDict] = []
+
+    async def relay(question: NgDict, who: str) -> NgDict | None:
+        assert who == f"uid {os.geteuid()}"
+        asked.append(question)
+        return reply
+
+    async with operators.serving(config.parent / "state", relay):
+        yield asked
+
+
+def asking(config: Path, *arguments: str, **more: str) -> Any:
+    return asyncio.to_thread(command, "relay", *arguments, "--config", str(config), **more)
+
+
+async def test_an_operator_asks_the_relay(config: Path):
+    """Exit status 0; facts for people, the relay's answer for machines."""
+    tags: NgDict = {b"abc": {b"created": 7, b"medias": [{b"index": 1}]}}
+    async with relaying(config, {b"result": b"ok", b"tags": tags}) as asked:
+        people = await asking(config, "query", "call-1")
+        machine = await asking(config, "query", "call-1", "--json")
+        await asking(config, "query", "-", text=NASTY + "\n")
+
+    assert (people.returncode, people.stderr) == (0, "")
+    words = "tags:\n  abc:\n    created: 7\n    medias:\n      -\n        index: 1\n"
+    assert people.stdout == words
+    told = {"result": "ok", "tags": {"abc": {"created": 7, "medias": [{"index": 1}]}}}
+    assert json.loads(machine.stdout) == told
+    named = [each[b"call-id"] for each in asked]
+    assert named == [b"call-1", b"call-1", NASTY.encode()]
+
+
+async def test_a_terminal_obeys_no_caller(config: Path):
+    """What callers choose is shown, not carried out."""
+    async with relaying(config, {b"result": b"ok", b"calls": [b"\x1b[2Jx\n- y"]}):
+        done = await asking(config, "list")
+
+    assert done.stdout == "calls:\n  - \\x1b[2Jx\\n- y\n"
+
+
+async def test_the_relays_error_is_a_denial(config: Path):
+    """Exit status 3, one line; the relay's answer for machines."""
+    words: NgDict = {b"result": b"error", b"error-reason": b"Unknown call-id"}
+    async with relaying(config, words):
+        people = await asking(config, "query", "call-1")
+        machine = await asking(config, "query", "call-1", "--json")
+
+    assert (people.returncode, people.stdout) == (3, "")
+    assert people.stderr == "error: the relay: Unknown call-id\n"
+    assert machine.returncode == 3
+    assert json.loads(machine.stdout) == {"result": "error", "error-reason": "Unknown call-id"}
+
+
+async def test_nobody_tells_of_the_relay(config: Path):
+    """Exit status 4 without an agent, and with one whose relay is silent."""
+    async with relaying(config, None):
+        silent = await asking(config, "statistics")
+    alone = await asking(config, "list")
+
+    assert (silent.returncode, silent.stderr) == (4, "error: the media relay does not answer\n")
+    assert alone.returncode == 4
+    assert alone.stderr.startswith("error: no agent with a media relay answers in ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("query",), ""),
+        (("list", "call-1"), ""),
+        (("delete", "call-1"), ""),
+        (("query", "-"), "\n"),
+        (("query", "-"), "a\nb\n"),
+        (("query", "-"), "c" * 3000),
+    ],
+)
+async def test_an_operators_unclear_question_is_wrong_usage(
+    config: Path, arguments: tuple[str, ...], text: str
+):
+    """Exit status 2, and nobody is asked."""
+    async with relaying(config, {b"result": b"ok"}) as asked:
+        assert (await asking(config, *arguments, text=text)).returncode == 2
+    assert asked == []
 
 
 def test_the_units_paths_are_the_examples():

@@ -12,8 +12,34 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from agents.core.ngcodec import NgDict
+from agents.config import Endpoint, RelayConfig
+from agents.core.events import RelayReport
+from agents.core.ngcodec import Encoding, NgDict, encode
+from agents.recorder.gate import Gate
 from agents.recorder.operators import NAME, OperatorError, ask, serving
+
+CONFIG = RelayConfig(
+    listen=(),
+    control=Endpoint("udp", "127.0.0.1", 2223),
+    closed_ports=(),
+    json=False,
+    through=True,
+    recording_folders=(),
+)
+
+
+class UpstreamStandIn:
+    """Takes what would go to the relay."""
+
+    def __init__(self, happened: list[object]) -> None:
+        self.happened = happened
+        self.sent = asyncio.Event()
+        self.data = b""
+
+    def send(self, data: bytes) -> None:
+        self.data = data
+        self.happened.append("sent")
+        self.sent.set()
 
 
 class RelayStandIn:
@@ -76,12 +102,51 @@ async def test_what_is_no_question_is_an_error(
     assert relay.asked == []
 
 
-async def test_a_relay_that_does_not_answer(relay: RelayStandIn, tmp_path: Path) -> None:
-    """It is said so."""
-    relay.reply = None
-    told = await asyncio.to_thread(ask, tmp_path, "statistics")
+async def test_a_question_that_is_too_long_is_an_error(relay: RelayStandIn, tmp_path: Path) -> None:
+    """It is answered, not dropped, and the relay does not get it."""
+    told = await asyncio.to_thread(ask, tmp_path, "query", "c" * 5000)
 
-    assert told == {"result": "error", "error-reason": "the relay does not answer"}
+    assert told["result"] == "error"
+    assert relay.asked == []
+
+
+async def test_a_relay_that_does_not_answer(relay: RelayStandIn, tmp_path: Path) -> None:
+    """It is said so, and is no answer of the relay's."""
+    relay.reply = None
+    with pytest.raises(OperatorError, match="the media relay does not answer"):
+        await asyncio.to_thread(ask, tmp_path, "statistics")
+
+
+async def test_the_relays_own_error_comes_back(relay: RelayStandIn, tmp_path: Path) -> None:
+    """Word for word."""
+    relay.reply = {b"result": b"error", b"error-reason": b"Unknown call-id"}
+    told = await asyncio.to_thread(ask, tmp_path, "query", "c")
+
+    assert told == {"result": "error", "error-reason": "Unknown call-id"}
+
+
+async def test_who_asked_goes_on_record_before_the_relay_is_asked() -> None:
+    """Verb, call and user, as the node is told them; the answer hides the agent's own tags."""
+    happened: list[object] = []
+    gate = Gate(
+        CONFIG, now=lambda: 0, deliver=happened.append, packets=lambda _: 0, fail=happened.append
+    )
+    upstream = UpstreamStandIn(happened)
+    gate._upstream = upstream
+    asking = asyncio.ensure_future(
+        gate.operator({b"command": b"query", b"call-id": b"c"}, "uid 1234")
+    )
+    await upstream.sent.wait()
+    cookie = upstream.data.partition(b" ")[0]
+    own = gate._relay._mark + b"-1"
+    tags: NgDict = {b"a": {b"subscribers": [{b"tag": own, b"type": b"pub/sub"}]}, own: {}}
+    reply: NgDict = {b"result": b"ok", b"tags": tags}
+    gate._answered(cookie + b" " + encode(reply, Encoding.BENCODE))
+
+    details = {"verb": "query", "who": "uid 1234"}
+    assert happened == [RelayReport(what="operator_asked", call_id="c", details=details), "sent"]
+    assert await asking == {b"result": b"ok", b"tags": {b"a": {b"subscribers": []}}}
+    gate._timer.cancel()
 
 
 async def test_an_answer_that_is_no_text(relay: RelayStandIn, tmp_path: Path) -> None:
