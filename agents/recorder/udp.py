@@ -3,8 +3,8 @@
 1. A client whose message went to the relay gets a socket of its own, connected to it: the kernel
    then keeps its messages apart from everybody else's, and a flood from elsewhere does not stand
    in their way.
-2. Strangers are read after the clients, `_STRANGERS` messages in `_BREATH` at the most; what is
-   beyond that the kernel drops, and who is no flood asks again.
+2. Strangers are read after the clients, `_STRANGERS` messages in `_BREATH` at the most, from a
+   queue that is short: what is beyond it the kernel drops, and who is no flood asks again.
 3. Clients are bounded in number; the one that was silent for longest gives way.
 """
 
@@ -30,9 +30,10 @@ Ask = Callable[[Asker, bytes], bool]
 _LARGEST = 65536
 _AT_ONCE = 64
 _STRANGERS = 16
-_BREATH = 0.004
+_BREATH = 0.001
 _CLIENTS = 256
 _BUFFER = 4 << 20
+_QUEUE = 256 << 10  # of strangers: some hundred datagrams
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class UdpListener:
         self._ask = ask
         self._loop = asyncio.get_running_loop()
         self._clients: OrderedDict[Address, tuple[Asker, socket.socket]] = OrderedDict()
-        self._general = self._bound()
+        self._general = self._bound(_QUEUE)
         self._loop.add_reader(self._general.fileno(), self._read_strangers)
 
     def close(self) -> None:
@@ -82,13 +83,13 @@ class UdpListener:
         except OSError:
             pass  # It asks again, or it is gone.
 
-    def _bound(self) -> socket.socket:
+    def _bound(self, buffer: int = _BUFFER) -> socket.socket:
         made = socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         try:
             made.setblocking(False)
             # Only sockets of the same user may share the port (socket(7)).
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
             made.bind((self._host, self._port))
         except OSError as error:
             made.close()
