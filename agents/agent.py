@@ -3,7 +3,7 @@
 1. Whatever is wrong refuses the start with one sentence: keys, state, spool, trust, kernel.
 2. Everything that runs, runs in one task group: the death of one is the end of all, and whoever
    supervises the process starts it anew. The kernel's maps are emptied first.
-3. The thread that follows the signalling comes before others (`_hurry`): media begins as soon as
+3. The thread that follows the signalling comes before others (`process`): media begins as soon as
    the answer is on the wire, and what passes before its address is armed is lost.
 4. SIGTERM and SIGINT disarm everything, seal what is open, and give the guard a moment to take the
    receipts; what it does not take, it gets after the next start.
@@ -12,11 +12,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import os
 import secrets
 import signal
-import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
 from functools import partial
@@ -51,6 +48,7 @@ from agents.kernel.identity import KEY_OCTETS
 from agents.kernel.ring import RingSize
 from agents.kernel.signalling import Frame
 from agents.keys import KeyFileError, load_identity, load_signer
+from agents.process import configure_logging, hurry, settle_memory
 from agents.recorder import operators
 from agents.recorder.gate import Gate, GateError
 from agents.session.channel import TlsPaths
@@ -72,7 +70,6 @@ _RINGS = Rings(
     content=RingSize(block_bytes=256 << 10, blocks=384),
 )
 _COPIES = "lo"  # where the media relay sends its copies
-_SWITCH = 0.0005  # seconds after which a thread of Python gives way to the one that waits
 
 
 class StartRefusedError(Exception):
@@ -126,39 +123,8 @@ def open_kernel(config: Config) -> Kernel:
 def run(config: Config) -> None:
     """Run until told to stop; raises StartRefusedError."""
     configure_logging()
-    _hurry()
+    hurry()
     asyncio.run(serve(config))
-
-
-def _hurry() -> None:
-    """Let this thread, not those that it starts, run before others where that is permitted."""
-    sys.setswitchinterval(_SWITCH)
-    try:
-        policy = os.SCHED_RR | os.SCHED_RESET_ON_FORK
-        os.sched_setscheduler(0, policy, os.sched_param(1))
-    except OSError as error:
-        structlog.get_logger("callguard.agent").info("no_realtime", why=error.strerror)
-
-
-def _settle_memory() -> None:
-    """Let the collector never look again at what the start has made; a full look takes 30 ms."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-
-
-def configure_logging() -> None:
-    """Log one JSON object a line to standard error, from level info on."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger("info"),
-        logger_factory=structlog.WriteLoggerFactory(sys.__stderr__),
-        cache_logger_on_first_use=True,
-    )
 
 
 async def serve(
@@ -330,7 +296,7 @@ class _Agent:
                 self._loop.add_reader(self._kernel.signalling.fileno(), self._read)
                 conversation = tasks.create_task(self._driver.session.run())
                 self._log.info("running", guard=self._config.guard)
-                _settle_memory()
+                settle_memory()
                 if ready is not None:
                     ready()
                 await self._stopping.wait()

@@ -14,6 +14,9 @@
 8. With a relay, the media of content grants comes through it and from nowhere else (`relayed`).
 9. Every capture has a receipt for its beginning, its segments and its end, and one that says that
    nothing was captured.
+
+Longer than other files because it is the one place where every event becomes commands; what could
+be judged apart (admission, leases, watching, the relay, reports) is in files of its own.
 """
 
 from __future__ import annotations
