@@ -37,7 +37,7 @@ from agents.core.relaycommands import (
     Subscribed,
 )
 from agents.core.relayview import CallView, read_query, text_of
-from agents.core.subscription import Unanswerable, answer_to, streams_of
+from agents.core.subscription import Unanswerable, answer_to, sink_for, streams_of
 
 __all__ = ["HELD", "Recordings"]
 
@@ -184,9 +184,8 @@ class Recordings:
             answer = answer_to(subscription.offer, bound := ports or ())
         except Unanswerable as error:
             return self._failed(call, subscription, str(error), now)
-        subscription.keys = tuple(
-            FlowKey.to("127.0.0.1", port + more) for port in bound for more in (0, 1)
-        )
+        host = sink_for(subscription.offer)
+        subscription.keys = tuple(FlowKey.to(host, port + n) for port in bound for n in (0, 1))
         question: NgDict = {
             b"command": b"subscribe answer",
             b"call-id": call.id,
@@ -288,7 +287,7 @@ class Recordings:
             return self._failed(call, subscription, "the relay gives a tag of its own", now)
         subscription.offer = offer
         try:
-            return [OpenSinks(subscription.serial, streams_of(offer))]
+            return [OpenSinks(subscription.serial, streams_of(offer), sink_for(offer))]
         except Unanswerable as error:
             return self._failed(call, subscription, str(error), now)
 

@@ -36,10 +36,11 @@ class AskRelay:
 
 @dataclass(frozen=True, slots=True)
 class OpenSinks:
-    """Bind this many sinks, each a pair of ports of which the first is even, at 127.0.0.1."""
+    """Bind this many sinks at a loopback address, each a pair of ports of which one is even."""
 
     serial: int
     streams: int
+    host: str
 
 
 @dataclass(frozen=True, slots=True)

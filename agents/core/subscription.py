@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-__all__ = ["Unanswerable", "answer_to", "shape_of", "streams_of"]
+__all__ = ["Unanswerable", "answer_to", "shape_of", "sink_for", "streams_of"]
 
-_SINK = b"127.0.0.1"
+_LOOPBACK = {False: "127.0.0.1", True: "::1"}
 _MEDIA_FIELDS = 4
 _MOST_STREAMS = 64
 _LEFT_OUT = (b"a=rtcp:", b"a=rtcp-mux", b"a=candidate:", b"a=ice-", b"a=end-of-candidates")
@@ -39,25 +39,31 @@ def streams_of(offer: bytes) -> int:
     return streams
 
 
+def sink_for(offer: bytes) -> str:
+    """Return where the streams are taken: loopback, of the family that the relay offers from."""
+    return _LOOPBACK[b"c=IN IP6 " in offer]
+
+
 def answer_to(offer: bytes, ports: Sequence[int]) -> bytes:
-    """Return the answer that takes every stream at 127.0.0.1, in order, at these ports.
+    """Return the answer that takes every stream at `sink_for`, in order, at these ports.
 
     Raises Unanswerable for a stream that is not RTP over UDP in plain (rule 1).
     """
-    left = iter(ports)
-    answer = [_answered(line, left) for line in _lines(offer)]
+    left, host = iter(ports), sink_for(offer)
+    address = f"IN IP{6 if ':' in host else 4} {host}".encode()
+    answer = [_answered(line, left, address) for line in _lines(offer)]
     if next(left, None) is not None:
         raise Unanswerable("there are more sinks than streams")
     return b"".join(line + b"\r\n" for line in answer if line)
 
 
-def _answered(line: bytes, ports: Iterator[int]) -> bytes:
+def _answered(line: bytes, ports: Iterator[int], address: bytes) -> bytes:
     if line.startswith(b"m="):
         return _stream(line, ports)
     if line.startswith(b"c="):
-        return b"c=IN IP4 " + _SINK
+        return b"c=" + address
     if line.startswith(b"o="):
-        return b"o=- 1 1 IN IP4 " + _SINK
+        return b"o=- 1 1 " + address
     if line == b"a=sendonly":
         return b"a=recvonly"
     if line.startswith(b"a=rtpmap:") and b" /" in line:

@@ -41,7 +41,7 @@ from agents.recorder.deadman import DeadMan, DeadManGone
 from agents.recorder.fence import Fence, FenceError
 from agents.recorder.fencerules import Fenced
 from agents.recorder.relaywatch import RelayWatch
-from agents.recorder.sinks import HOST, Sinks
+from agents.recorder.sinks import Sinks
 from agents.recorder.tcp import listen_tcp
 from agents.recorder.udp import UdpListener
 from agents.recorder.upstream import Upstream
@@ -274,12 +274,8 @@ class Gate:
         self._timer = None
         try:
             arrived = {
-                serial: sum(
-                    self._packets(FlowKey.to(HOST, port + more))
-                    for port in ports
-                    for more in (0, 1)
-                )
-                for serial, ports in self._sinks.ports.items()
+                serial: sum(self._packets(FlowKey.to(host, port)) for port in ports)
+                for serial, host, ports in self._sinks.bound()
             }
             self._carry_out(self._relay.wake_up(self._now, arrived))
         except Exception as error:  # noqa: BLE001 - rule 4
@@ -298,8 +294,8 @@ class Gate:
                 self._upstream.send(data)
             case ToAsker(asker=asker, data=data):
                 asker.way.send(data)
-            case OpenSinks(serial=serial, streams=streams):
-                ports = self._sinks.open(serial, streams)
+            case OpenSinks(serial=serial, streams=streams, host=host):
+                ports = self._sinks.open(serial, streams, host)
                 self._carry_out(self._relay.sinks(serial, ports, self._now))
             case CloseSinks(serial=serial):
                 self._sinks.close(serial)

@@ -11,7 +11,7 @@ from tests.lab.calls import Call
 from tests.lab.deployment import Deployment
 from tests.lab.gated import finish, gated, incidents, marks, proxy, relay, subject
 from tests.lab.opened import Opened
-from tests.lab.proxy import PROXY, Proxy
+from tests.lab.proxy import PROXY, PROXY6, Proxy
 from tests.lab.relay import Relay
 
 __all__ = ["gated", "proxy", "relay", "subject"]
@@ -69,6 +69,7 @@ def test_content_through_the_relay(
         pytest.param({"early": True}, id="early media before the answer"),
         pytest.param({"slow_ring": 1200}, id="the INVITE is retransmitted"),
         pytest.param({"calls": 5}, id="five calls at once"),
+        pytest.param({"ipv6": True}, id="over IPv6"),
     ],
 )
 def test_every_packet_of_harder_calls(
@@ -76,7 +77,8 @@ def test_every_packet_of_harder_calls(
 ) -> None:
     """However the call is set up, every voice packet of it is captured once."""
     capture = gated.warranted_capture(number=subject)
-    call = Call(gated.network, tmp_path / "call", caller=subject, proxy=PROXY, **options).run()
+    proxied = PROXY6 if "ipv6" in options else PROXY
+    call = Call(gated.network, tmp_path / "call", caller=subject, proxy=proxied, **options).run()
     opened = finish(gated, capture, tmp_path / "out")
 
     assert {p: opened.count(p) for p in call.expected} == call.expected
