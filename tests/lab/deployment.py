@@ -293,6 +293,27 @@ class Deployment:
             text.insert(0, line)
         path.write_text("\n".join(text) + "\n")
 
+    def let_recorders_ask(self) -> None:
+        """Let recorders on the node ask at a socket."""
+        path = self.folder / "nodes/node-1/agent.toml"
+        socket = self.folder / "decisions/decisions.sock"
+        path.write_text(f'{path.read_text()}\n[decisions]\nsocket = "{socket}"\n')
+
+    def check(self, call_id: str, *, what: str = "whole-call") -> Answer:
+        """Ask as a recorder on the node does, the Call-ID over standard input."""
+        config = str(self.folder / "nodes/node-1/agent.toml")
+        asking = ("check", "--who", "pbx", "--what", what, "--stdin", "json", "--json")
+        done = subprocess.run(
+            self._in("node", [sys.executable, "-m", "agents", *asking, "--config", config]),
+            capture_output=True,
+            text=True,
+            input=json.dumps({"call_id": call_id}),
+            timeout=30,
+            check=False,
+            cwd=ROOT,
+        )
+        return Answer(done.returncode, done.stdout, done.stderr)
+
     def node_status(self) -> dict[str, Any]:
         """Return what ``callguard-agent status`` says."""
         config = str(self.folder / "nodes/node-1/agent.toml")

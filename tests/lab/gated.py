@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.lab.deployment import Deployment
+from tests.lab.deployment import ROOT, Deployment
 from tests.lab.network import Network
 from tests.lab.opened import Opened
 from tests.lab.proxy import Proxy
 from tests.lab.relay import GATE, Relay, missing_relay
 
-__all__ = ["await_gate", "finish", "gated", "incidents", "marks", "proxy", "relay", "subject"]
+__all__ = [
+    "await_gate",
+    "finish",
+    "gated",
+    "incidents",
+    "marks",
+    "operator_says",
+    "proxy",
+    "relay",
+    "subject",
+]
 
 marks = [
     pytest.mark.privileged,
@@ -45,6 +57,7 @@ def gated(
     folder = tmp_path_factory.mktemp("deployment") / "d"
     with Deployment(folder, network) as deployment:
         deployment.add_relay(f'recording_folders = ["{relay.recordings}"]')
+        deployment.let_recorders_ask()
         deployment.start()
         await_gate(deployment)
         yield deployment
@@ -78,6 +91,25 @@ def incidents(lab: Deployment, what: str) -> list[dict[str, Any]]:
         for record in lab.records()
         if record["kind"] == "incident" and record["body"].get("details", {}).get("what") == what
     ]
+
+
+def operator_says(lab: Deployment, *words: str) -> dict[str, Any]:
+    """Ask as an operator of the node does."""
+    config = str(lab.folder / "nodes/node-1/agent.toml")
+    assert lab.network
+    out = lab.network.run(
+        "node",
+        sys.executable,
+        "-m",
+        "agents",
+        "relay",
+        *words,
+        "--json",
+        "--config",
+        config,
+        cwd=ROOT,
+    )
+    return dict(json.loads(out))
 
 
 def finish(lab: Deployment, capture: str, folder: Path, *, stop: bool = True) -> Opened:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from tests.lab import media
 from tests.lab.calls import Call
 from tests.lab.deployment import Deployment
-from tests.lab.gated import finish, gated, incidents, marks, proxy, relay, subject
+from tests.lab.gated import finish, gated, incidents, marks, operator_says, proxy, relay, subject
 from tests.lab.opened import Opened
 from tests.lab.proxy import PROXY, PROXY6, Proxy
 from tests.lab.relay import Relay
@@ -136,3 +137,31 @@ def test_a_call_that_runs_already(
     opened = finish(gated, capture, tmp_path / "out")
 
     assert all(250 <= opened.count(p) <= call.expected[p] for p in call.expected)
+
+
+def test_other_recorders_ask_the_node(
+    gated: Deployment, proxy: Proxy, subject: str, tmp_path: Path
+) -> None:
+    """While the subject talks: permitted with its obligations; one leg, another call: denied."""
+    del proxy
+    gated.warranted_capture(number=subject)
+    call = Call(gated.network, tmp_path / "call", caller=subject, proxy=PROXY, packets=400).start()
+    other = Call(
+        gated.network, tmp_path / "other", caller=BYSTANDER, proxy=PROXY, packets=400
+    ).start()
+    gated.wait_for(lambda: gated.node_status()["relay"]["recordings"], "the call is recorded")
+    listed = operator_says(gated, "list")["calls"]
+    answers = [gated.check(each) for each in listed]
+    permitted = [json.loads(each.out) for each in answers if each.code == 0]
+    denied = [each for each in answers if each.code == 3]
+    one_leg = [gated.check(each, what="one-leg").code for each in listed]
+    call.stop()
+    other.stop()
+
+    assert len(permitted) == len(denied) == 1, answers
+    (obligation,) = permitted[0]["obligations"]
+    assert obligation["recipients"][0].startswith("age1")
+    assert denied[0].err.startswith("denied: call_not_covered: ")
+    assert one_leg == [3, 3]
+    gated.wait_for(lambda: incidents(gated, "recording_permitted"), "the permit is on record")
+    assert incidents(gated, "recording_denied")

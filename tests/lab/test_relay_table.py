@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from agents.core.ngtable import FLAGS, KEYS, VERBS, Treatment
-from tests.lab.deployment import ROOT, Deployment
-from tests.lab.gated import gated, incidents, marks, relay
+from tests.lab.deployment import Deployment
+from tests.lab.gated import gated, incidents, marks, operator_says, relay
 from tests.lab.relay import GATE, Relay
 
 __all__ = ["gated", "relay"]
@@ -135,25 +135,6 @@ def test_nothing_was_forwarded_and_nothing_recorded(
     ]
     assert copies == []
     assert [path for path in Path(relay.recordings).rglob("*") if path.is_file()] == []
-
-
-def operator_says(lab: Deployment, *words: str) -> dict[str, Any]:
-    """Ask as an operator of the node does."""
-    config = str(lab.folder / "nodes/node-1/agent.toml")
-    assert lab.network
-    out = lab.network.run(
-        "node",
-        sys.executable,
-        "-m",
-        "agents",
-        "relay",
-        *words,
-        "--json",
-        "--config",
-        config,
-        cwd=ROOT,
-    )
-    return dict(json.loads(out))
 
 
 def test_look_alikes_and_tricks_reach_nothing(relay: Relay, gated: Deployment) -> None:
