@@ -165,6 +165,12 @@ class Gate:
                 stack.callback(UdpListener(endpoint, self._encoding, self._asked).close)
             elif endpoint.transport == "tcp":
                 stack.callback((await listen_tcp(endpoint, self._encoding, self._asked)).close)
+            else:
+                # Whoever does not serve HTTP loads none of it.
+                from agents.recorder.http import listen_http  # noqa: PLC0415
+
+                http = await listen_http(endpoint, self._encoding, self._asked, self._put_on_record)
+                stack.push_async_callback(http.close)
 
     def _fenced(self, control: int) -> Fenced:
         address, port = self._upstream.source
