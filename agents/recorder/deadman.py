@@ -10,16 +10,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from typing import IO
 
-from agents.core.ngcodec import Encoding, encode, split
+from agents.core.ngcodec import Encoding, encode
 from agents.core.owntags import unsubscribe
 
 __all__ = ["DeadMan", "DeadManGone", "end_all", "main"]
@@ -72,7 +74,8 @@ class DeadMan:
 
     def close(self) -> None:
         """End the switch, which ends what it still holds."""
-        self._pipe.close()
+        with contextlib.suppress(OSError):  # One that has died took no last word.
+            self._pipe.close()
         try:
             self._process.wait(_TRIES * _PATIENCE + 1)
         except subprocess.TimeoutExpired:
@@ -101,8 +104,6 @@ def end_all(held: Iterable[tuple[bytes, bytes]], relay: Address, source: Address
         asking.settimeout(_PATIENCE)
         bound = False
         for _ in range(_TRIES):
-            if not waiting:
-                break
             try:
                 if not bound:
                     asking.bind(source)
@@ -111,9 +112,13 @@ def end_all(held: Iterable[tuple[bytes, bytes]], relay: Address, source: Address
                 for cookie, question in waiting.items():
                     asking.send(cookie + b" " + question)
                 while waiting:
-                    waiting.pop(split(asking.recv(65535))[0], None)
-            except OSError:
+                    waiting.pop(asking.recv(65535).partition(b" ")[0], None)
+                break
+            except TimeoutError:
                 continue
+            except OSError:
+                # The address is not free yet, or the relay not there: that is said at once.
+                time.sleep(_PATIENCE)
     return len(waiting)
 
 

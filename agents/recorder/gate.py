@@ -173,8 +173,8 @@ class Gate:
         else:
             from agents.recorder.http import listen_http  # noqa: PLC0415 - where it is configured
 
-            runner = await listen_http(endpoint, self._encoding, self._asked)
-            stack.push_async_callback(runner.cleanup)
+            http = await listen_http(endpoint, self._encoding, self._asked, self._put_on_record)
+            stack.push_async_callback(http.close)
 
     def _fenced(self, control: int) -> Fenced:
         address, port = self._upstream.source

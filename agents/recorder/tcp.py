@@ -1,7 +1,8 @@
 """NG over TCP: one connection a client, messages one after the other, split anywhere.
 
 1. A connection that sends what cannot be a message is closed; what went before stands.
-2. Connections are bounded in number, and so is what one may have sent of a message.
+2. Connections are bounded in number (`connections`), and so is what one may have sent of a message.
+3. A listener that is closed has no connection left.
 """
 
 from __future__ import annotations
@@ -12,45 +13,44 @@ from agents.config import Endpoint
 from agents.core.ngcodec import Encoding, NgMalformed
 from agents.core.ngframes import Frames
 from agents.core.nggate import Asker
+from agents.recorder.connections import Connections
 from agents.recorder.udp import Ask
 
-__all__ = ["listen_tcp"]
+__all__ = ["TcpListener", "listen_tcp"]
 
-_CONNECTIONS = 256
 _UNSENT = 1 << 20
 
 
 class _Connection(asyncio.Protocol):
     """One client; it is also the way to answer it."""
 
-    def __init__(self, encoding: Encoding, ask: Ask, count: list[int]) -> None:
+    def __init__(self, encoding: Encoding, ask: Ask, others: Connections) -> None:
         self._encoding = encoding
         self._ask = ask
-        self._count = count
+        self._others = others
         self._frames = Frames()
         self._transport: asyncio.Transport | None = None
         self._asker: Asker | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a client in, unless there are too many."""
+        """Take a client in."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream's
-        self._count[0] += 1
         self._transport = transport
         address = transport.get_extra_info("peername")
         host = f"[{address[0]}]" if ":" in address[0] else address[0]
         self._asker = Asker(f"tcp {host}:{address[1]}", self, self._encoding)
-        if self._count[0] > _CONNECTIONS:
-            transport.abort()
+        self._others.opened(self, transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
         del exc
-        self._count[0] -= 1
+        self._others.closed(self)
         self._transport = None
 
     def data_received(self, data: bytes) -> None:
         """Take what came of one message or of several."""
         assert self._asker is not None  # noqa: S101 - the protocol's order
+        self._others.heard(self)
         try:
             for message in self._frames.feed(data):
                 self._ask(self._asker, message)
@@ -70,9 +70,23 @@ class _Connection(asyncio.Protocol):
             self._transport.close()
 
 
-async def listen_tcp(endpoint: Endpoint, encoding: Encoding, ask: Ask) -> asyncio.Server:
+class TcpListener:
+    """One listening address."""
+
+    def __init__(self, server: asyncio.Server, connections: Connections) -> None:
+        self._server = server
+        self._connections = connections
+
+    def close(self) -> None:
+        """Listen no more (rule 3)."""
+        self._server.close()
+        self._connections.close()
+
+
+async def listen_tcp(endpoint: Endpoint, encoding: Encoding, ask: Ask) -> TcpListener:
     """Listen; raises OSError."""
-    count = [0]
-    return await asyncio.get_running_loop().create_server(
-        lambda: _Connection(encoding, ask, count), endpoint.host.strip("[]"), endpoint.port
+    connections = Connections()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: _Connection(encoding, ask, connections), endpoint.host.strip("[]"), endpoint.port
     )
+    return TcpListener(server, connections)

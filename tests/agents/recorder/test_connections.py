@@ -1,0 +1,37 @@
+"""How many connections a listener has, and which gives way."""
+
+from __future__ import annotations
+
+import pytest
+
+from agents.recorder import connections
+from agents.recorder.connections import Connections
+
+
+def test_the_one_that_was_silent_for_longest_gives_way(monkeypatch: pytest.MonkeyPatch):
+    """Who is heard stays."""
+    monkeypatch.setattr(connections, "MOST", 3)
+    ended: list[str] = []
+    open_now = Connections()
+    for name in ("a", "b", "c"):
+        open_now.opened(name, lambda name=name: ended.append(name))
+    open_now.heard("a")
+    open_now.opened("d", lambda: ended.append("d"))
+
+    assert ended == ["b"]
+    assert len(open_now) == 3
+
+
+def test_a_closed_one_is_not_ended_again():
+    """Those that went by themselves are forgotten; all others are ended at the close."""
+    ended: list[str] = []
+    open_now = Connections()
+    for name in ("a", "b"):
+        open_now.opened(name, lambda name=name: ended.append(name))
+    open_now.closed("a")
+    open_now.heard("a")
+    open_now.close()
+    open_now.closed("b")
+
+    assert ended == ["b"]
+    assert len(open_now) == 0
