@@ -100,6 +100,8 @@ def end_all(held: Iterable[tuple[bytes, bytes]], relay: Address, source: Address
         secrets.token_hex(12).encode(): encode(unsubscribe(*each), Encoding.BENCODE)
         for each in held
     }
+    if not waiting:
+        return 0
     with socket.socket(family, socket.SOCK_DGRAM) as asking:
         asking.settimeout(_PATIENCE)
         bound = False

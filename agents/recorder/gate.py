@@ -159,6 +159,7 @@ class Gate:
         self._fence = Fence(self._fenced(port))
         self._dead_man = DeadMan((host, port), self._upstream.source)
         stack.callback(self._dead_man.close)
+        stack.callback(self._upstream.close)  # First: the switch asks from the same address.
         if not await asyncio.to_thread(self._dead_man.ready):
             raise GateError("the dead man's switch does not start")
         await self._fence.install()

@@ -60,7 +60,9 @@ class Upstream:
             pass  # It is asked again, as after any loss.
 
     def close(self) -> None:
-        """Ask nothing more."""
+        """Ask nothing more, from now on or still."""
+        if self._socket.fileno() < 0:
+            return
         self._loop.remove_reader(self._socket.fileno())
         self._socket.close()
 

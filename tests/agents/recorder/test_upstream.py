@@ -117,5 +117,4 @@ async def test_a_closed_one_asks_nothing(upstream: Upstream, relay: Relay, heard
     relay.socket.setblocking(False)
     with pytest.raises(BlockingIOError):
         relay.socket.recv(100)
-    upstream._socket = socket.socket(relay.socket.family, socket.SOCK_DGRAM)  # For the fixture.
-    asyncio.get_running_loop().add_reader(upstream._socket, lambda: None)
+    upstream.close()
