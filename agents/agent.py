@@ -212,7 +212,8 @@ class _Agent:
             ),
             start=self._clock.now(),
             undecided="fragments,tcp" if self._config.sip_tcp else "fragments",
-            relay=self._config.relay is not None and self._config.relay.through,
+            relay=self._config.relay is not None,
+            through_relay=self._config.relay is not None and self._config.relay.through,
         )
 
     def _make_engine(self, spool: Spool) -> CaptureEngine:

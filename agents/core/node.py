@@ -11,7 +11,8 @@
    is armed ends when the policy does.
 7. What several grants want to see is watched until the last of their deadlines; each grant ends by
    its own, and learns nothing of the others.
-8. With a relay, the media of content grants comes through it and from nowhere else (`relayed`).
+8. With a relay, the media of content grants comes through it and from nowhere else, or not at all
+   (`relayed`).
 9. Every capture has a receipt for its beginning, its segments and its end, and one that says that
    nothing was captured.
 
@@ -65,12 +66,13 @@ class Node:
         start: Instant,
         undecided: str = "fragments",
         relay: bool = False,
+        through_relay: bool = True,
     ) -> None:
         """``undecided``: what of signalling the kernel cannot decide, for the armed receipts.
 
-        ``relay``: rule 8.
+        ``relay``, ``through_relay``: rule 8.
         """
-        self._relayed = Relayed(there=relay)
+        self._relayed = Relayed(there=relay, through=through_relay)
         self._undecided = undecided
         self._revoked = set(memory.revoked)
         self._clock = ClockCheck(start, recorded=memory.latest)

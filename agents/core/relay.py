@@ -36,9 +36,13 @@ _SWEEP, _RECORDINGS, _OPERATOR = "sweep", "recordings", "operator"
 
 
 class Relay:
-    """``new_cookie``: see `NgGate`. Times are boot-clock nanoseconds."""
+    """``new_cookie``: see `NgGate`. Times are boot-clock nanoseconds.
 
-    def __init__(self, new_cookie: Callable[[], bytes]) -> None:
+    ``through``: whether the calls that a grant covers are recorded through the relay, or otherwise.
+    """
+
+    def __init__(self, new_cookie: Callable[[], bytes], *, through: bool = True) -> None:
+        self._through_it = through
         tags = OwnTags(new_cookie)
         self._mark = tags.mark
         self._gate = NgGate(new_cookie, tags.mark)
@@ -62,6 +66,8 @@ class Relay:
         """Let a live content grant have a call."""
         self._sealed.setdefault(call_id, set()).add(grant_id)
         self._gate.seal(call_id)
+        if not self._through_it:
+            return []
         return self._do(self._recordings.want(call_id, grant_id, now), now)
 
     def release(self, call_id: bytes, grant_id: str, now: int) -> list[RelayCommand]:

@@ -6,6 +6,8 @@
    what it has seen itself.
 3. What the relay's gate reports is put on record; what concerns a recording is also said in the
    last receipt of every grant that wanted the call.
+4. Also where content is taken off the interfaces, the gate is told which calls a live grant covers:
+   who asks it for a recording of one is answered that there is one.
 """
 
 from __future__ import annotations
@@ -30,15 +32,20 @@ _OF_RECORDINGS = frozenset(("recording_failed", "recording_lost", "call_merged")
 
 
 class Relayed:
-    """``there``: whether content grants of this node are served by a relay."""
+    """``there``: whether the node has a relay; ``through``: whether content comes through it."""
 
-    def __init__(self, *, there: bool) -> None:
+    def __init__(self, *, there: bool, through: bool) -> None:
         self._there = there
+        self._through = through
         self._incidents = Incidents()
         self._flows: dict[str, set[FlowKey]] = {}  # where the calls' media arrives now
 
     def through(self, grant: VerifiedGrant) -> bool:
         """Say whether this grant's media comes through the relay (rule 1)."""
+        return self._through and self._told(grant)
+
+    def _told(self, grant: VerifiedGrant) -> bool:
+        """Say whether the relay's gate knows of this grant's calls (rule 4)."""
         return self._there and grant.level is Level.CONTENT
 
     def media(self, grant: VerifiedGrant) -> str:
@@ -47,7 +54,7 @@ class Relayed:
 
     def follow(self, armed: Armed, event: DialogEvent, watching: Watching) -> list[Command] | None:
         """Take what a content grant's tracker says; None: it means the same without a relay."""
-        if not self.through(armed.grant):
+        if not self._told(armed.grant):
             return None
         match event:
             case CallSeen(call_id=call_id) if call_id not in armed.recorded:
@@ -60,7 +67,7 @@ class Relayed:
                     event = CloseFlow(key=key, call_id=call_id)
                     watching.follow(armed.grant.grant.id, Level.CONTENT, event)
                 return [do.ReleaseCall(grant_id=armed.grant.grant.id, call_id=call_id)]
-            case OpenFlow() | CloseFlow():
+            case OpenFlow() | CloseFlow() if self._through:
                 return []  # Rule 1: media that does not cross the relay is not taken.
             case _:
                 return None

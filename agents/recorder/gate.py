@@ -81,7 +81,7 @@ class Gate:
         self._packets = packets
         self._fail = fail
         self._loop = asyncio.get_running_loop()
-        self._relay = Relay(_cookie)
+        self._relay = Relay(_cookie, through=config.through)
         self._sinks = Sinks()
         self._encoding = Encoding.JSON if config.json else Encoding.BENCODE
         self._timer: asyncio.TimerHandle | None = None

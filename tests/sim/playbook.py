@@ -40,10 +40,15 @@ class Playbook:
     """One node; `told` is every command since the start of the script."""
 
     def __init__(
-        self, made: Deployment | None = None, *, trusted: bool = True, relay: bool = False
+        self,
+        made: Deployment | None = None,
+        *,
+        trusted: bool = True,
+        relay: bool = False,
+        through_relay: bool = True,
     ) -> None:
         self.made = made or Deployment()
-        self.relay = relay
+        self.relay, self.through_relay = relay, through_relay
         self.boot_ns = BOOT
         self.step = timedelta()
         self.told: list[Command] = []
@@ -69,6 +74,7 @@ class Playbook:
             memory,
             start=self.now,
             relay=self.relay,
+            through_relay=self.through_relay,
         )
 
     @property

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from agents.core.nggate import ToAsker
+from agents.core.relay import Relay
 from agents.core.relaycommands import OperatorTold
-from tests.sim.gate_simulator import SDP, Gate
+from tests.sim.gate_simulator import PROXY, SDP, Gate
 
 
 def gate():
@@ -83,3 +85,14 @@ def test_what_answers_nothing_is_dropped():
     it = gate()
     for data in (b"", b" ", b"x", b"x d6:result2:oke", b"\xff\xff"):
         assert it.rules.answered(data, it.now) == []
+
+
+def test_where_content_is_taken_off_the_wire_the_relay_is_asked_for_none_of_it():
+    """The grant covers the call all the same: who asks for a recording is told that there is one."""
+    rules = Relay(lambda: b"word", through=False)
+    question = b"1 d7:call-id1:c7:command15:start recordinge"
+    assert rules.record(b"c", "g1", 0) == []
+    assert rules.asked(PROXY, question, 0) == [ToAsker(PROXY, b"1 d6:result2:oke")]
+    assert rules.release(b"c", "g1", 0) == []
+    (refused, _) = rules.asked(PROXY, question, 0)
+    assert b"no live authority" in refused.data

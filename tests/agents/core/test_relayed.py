@@ -89,6 +89,17 @@ def test_the_receipt_says_where_the_media_is_taken_from():
         assert armed.details["media"] == media
 
 
+def test_a_call_that_is_taken_off_the_wire_is_told_to_the_gate_all_the_same():
+    play = Playbook(relay=True, through_relay=False)
+    play.armed(ORDER)
+    said = ring(play)
+    assert [each.call_id for each in of(said, do.RecordCall)] == ["c1"]
+    assert {each.level for each in of(said, do.SetFlow)} == {Level.CONTENT}
+    assert play.node.armed(play.now)[0].calls == 1
+    play.running = []
+    assert [each.call_id for each in of(fail(play), do.ReleaseCall)] == ["c1"]
+
+
 def test_a_grant_that_is_not_for_content_is_served_by_packets(play):
     play.armed(Instrument.TICKET)
     said = ring(play)
