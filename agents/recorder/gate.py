@@ -158,7 +158,7 @@ class Gate:
         host, port = config.control.host.strip("[]"), config.control.port
         self._fence = Fence(self._fenced(port))
         self._dead_man = DeadMan((host, port), self._upstream.source)
-        stack.callback(self._dead_man.close)
+        stack.push_async_callback(asyncio.to_thread, self._dead_man.close)
         stack.callback(self._upstream.close)  # First: the switch asks from the same address.
         if not await asyncio.to_thread(self._dead_man.ready):
             raise GateError("the dead man's switch does not start")
