@@ -2,9 +2,11 @@
 
 1. Every finding becomes an `incident` receipt with what, verb, call and asker. The call is named
    by the SHA-256 of its Call-ID, so that who has the call's signalling can tell it and nobody else.
-2. A minute holds at most `MOST` receipts. What comes beyond them is counted by kind and told in
-   one receipt when the minute is over: a flood is on record, and does not fill the log.
-3. Findings that are equal in everything within a minute are one receipt and a count.
+2. A minute holds at most `MOST` receipts of each kind. What comes beyond them is counted and told
+   in one receipt when the minute is over: a flood is on record, does not fill the log, and hides
+   nothing of another kind.
+3. What clients cause at will and is equal in everything within a minute is one receipt and a count.
+   What the agent itself finds is told every time.
 """
 
 from __future__ import annotations
@@ -27,6 +29,17 @@ MOST: Final = 600
 _MINUTE: Final = 60 * NANOSECONDS
 _LONGEST = 200
 
+_BY_CLIENTS = frozenset(
+    (
+        "message_refused",
+        "recording_refused",
+        "recording_trimmed",
+        "recording_denied",
+        "recording_permitted",
+        "operator_asked",
+    )
+)
+
 _Finding = tuple[str, tuple[tuple[str, str | int], ...]]
 
 
@@ -34,7 +47,8 @@ _Finding = tuple[str, tuple[tuple[str, str | int], ...]]
 class Incidents:
     """One node's findings. Times are boot-clock nanoseconds."""
 
-    _told: set[_Finding] = field(default_factory=set)
+    _told: Counter[str] = field(default_factory=Counter)
+    _equal: set[_Finding] = field(default_factory=set)
     _untold: Counter[str] = field(default_factory=Counter)
     _until: int | None = None
 
@@ -54,10 +68,12 @@ class Incidents:
             said["call"] = sha256(call_id).hexdigest()
         said |= {name: _plain(value) for name, value in details.items()}
         finding = (what, tuple(sorted(said.items())))
-        if finding in self._told or len(self._told) >= MOST:
+        equal = what in _BY_CLIENTS and finding in self._equal
+        if equal or self._told[what] >= MOST:
             self._untold[what] += 1
             return commands
-        self._told.add(finding)
+        self._told[what] += 1
+        self._equal.add(finding)
         return [*commands, *_receipt(said, now)]
 
     def wake_up(self, now: Instant) -> list[Command]:
@@ -66,6 +82,7 @@ class Incidents:
             return []
         untold, self._untold = self._untold, Counter()
         self._told.clear()
+        self._equal.clear()
         self._until = None
         return [
             command

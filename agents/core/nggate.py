@@ -49,6 +49,7 @@ __all__ = [
 REMEMBERED: Final = 6 * NANOSECONDS
 """A proxy that got no answer asks for some seconds, each time with the same cookie."""
 _MOST = 65536
+_MOST_OCTETS = 32 << 20
 _OK = b"6:result2:ok"
 _SETS_UP = frozenset(("offer", "answer"))
 
@@ -171,6 +172,7 @@ class NgGate:
         self._met: dict[_Key, _Met] = {}
         self._waiting: dict[bytes, _Key] = {}
         self._fading: deque[tuple[int, _Key]] = deque()
+        self._octets = 0
         self._sealed: set[bytes] = set()
         self.ready = False
 
@@ -197,8 +199,6 @@ class NgGate:
         met = self._met.get((asker, cookie))
         if met is not None:
             return self._again(asker, cookie, met, hash(body))
-        if len(self._met) >= _MOST:
-            return []  # Rule 7; it will ask again.
         try:
             message = decode(body, asker.encoding)
         except NgMalformed as error:
@@ -218,13 +218,11 @@ class NgGate:
         asker, their_cookie = key
         met = self._met[key]
         body = without(body, self._mark)
-        met.answer = their_cookie + b" " + _as(asker.encoding, body)
-        answer = ToAsker(asker, met.answer)
+        answer = ToAsker(asker, their_cookie + b" " + _as(asker.encoding, body))
+        request = self._keep_answer(met, answer.data)
         if met.call_id is None or _OK not in body:
             return [answer]
-        return [
-            Reached(verb=met.verb, call_id=met.call_id, request=met.request, answer=answer),
-        ]
+        return [Reached(verb=met.verb, call_id=met.call_id, request=request, answer=answer)]
 
     def ask(self, question: NgDict, token: Hashable, now: int) -> list[GateCommand]:
         """Ask the relay something for the agent itself; `Told` brings the answer."""
@@ -242,9 +240,8 @@ class NgGate:
 
     def forget_pending(self) -> list[GateCommand]:
         """Await nothing more: the relay that was asked is gone."""
-        for key in self._waiting.values():
-            del self._met[key]
-        self._waiting.clear()
+        for key in list(self._waiting.values()):
+            self._forget(key, self._met[key].until)
         return [_unanswered(each) for each in self._questions.give_up()]
 
     # -- deciding ---------------------------------------------------------------------------------
@@ -308,17 +305,33 @@ class NgGate:
     # -- remembering ------------------------------------------------------------------------------
 
     def _remember(self, key: _Key, met: _Met) -> None:
+        """Keep a message; the oldest, whoever's, give way (rule 7): who repeats one asks anew."""
         self._met[key] = met
         self._waiting[met.upstream] = key
         self._fading.append((met.until, key))
+        self._octets += len(met.data)
+        while len(self._met) > _MOST or self._octets > _MOST_OCTETS:
+            until, oldest = self._fading.popleft()
+            self._forget(oldest, until)
+
+    def _keep_answer(self, met: _Met, answer: bytes) -> NgDict:
+        """Keep the answer in place of the question, which is returned."""
+        request = met.request
+        self._octets += len(answer) - len(met.data)
+        met.answer, met.data, met.request = answer, b"", {}
+        return request
 
     def _fade(self, now: int) -> None:
         while self._fading and self._fading[0][0] <= now:
             until, key = self._fading.popleft()
-            met = self._met.get(key)
-            if met is not None and met.until == until:  # Else it was forgotten and met anew.
-                del self._met[key]
-                self._waiting.pop(met.upstream, None)
+            self._forget(key, until)
+
+    def _forget(self, key: _Key, until: int) -> None:
+        met = self._met.get(key)
+        if met is not None and met.until == until:  # Else it was forgotten and met anew.
+            del self._met[key]
+            self._waiting.pop(met.upstream, None)
+            self._octets -= len(met.data) + len(met.answer or b"")
 
 
 def _unanswered(question: Question) -> Told:

@@ -10,7 +10,10 @@
    is or whom it is about, or uses brackets, which the relay reads in ways of its own.
 4. `start recording` can be served by the agent's own recording when it is for the call as a whole;
    every other gated command cannot.
-5. No value is ever in a judgement but in the message that passes; an unknown name is kept for the
+5. No text but a description is longer than `LONGEST`: the relay must be able to list its calls.
+6. A call that is deleted ends within `LONGEST_DELAY`: the answer tells as much as an operator may
+   ask, and must not be had of a call that goes on.
+7. No value is ever in a judgement but in the message that passes; an unknown name is kept for the
    answer to whoever asked, out of sight of the log and the record.
 """
 
@@ -40,6 +43,11 @@ RECORDING = "start recording"
 _OCTETS: frozenset[type] = frozenset({bytes})
 _NUMBERS: frozenset[type] = frozenset({bytes, int})
 _TAGS = frozenset({b"from-tag", b"to-tag"})
+LONGEST = 1024
+"""Octets of a Call-ID, a tag or another value."""
+LONGEST_DELAY = 60
+"""Seconds; rtpengine's own default is 30."""
+_DELAY = "delete-delay"
 _NAME = re.compile(rb"[!-~ ]{1,40}")
 
 
@@ -83,7 +91,7 @@ class OperatorOnly:
 
 @dataclass(frozen=True, slots=True)
 class RefusedMessage:
-    """The message goes nowhere. `name` is from the table; `unknown` is as written (rule 5)."""
+    """The message goes nowhere. `name` is from the table; `unknown` is as written (rule 7)."""
 
     why: str
     verb: str | None
@@ -177,13 +185,14 @@ class _Sieve:
                 raise _twice(entry)
             once.add(entry.name)
             if kind is Kind.TEXT and type(value) is bytes:  # Most are.
+                _require_short(entry, value)
                 continue
             if kind is Kind.FLAGS or kind is Kind.RAW:
                 left = self._words(entry, value)
                 if left is not value:
                     changed[each] = left
-            elif not _fits(kind, value):
-                raise _wrong(entry)
+            else:
+                _require_fitting(entry, value)
         self.names |= self._once
         if not changed:
             return message
@@ -241,8 +250,8 @@ class _Sieve:
             return False
         if entry.name in NOT_RAW or entry.kind is Kind.CODECS or entry.kind is Kind.NESTED:
             raise _Refusal("the raw string gives what only the dictionary gives", entry.name)
-        if entry.kind is Kind.EXTENT and value not in EXTENTS:
-            raise _wrong(entry)
+        if entry.kind is Kind.EXTENT or entry.kind is Kind.NUMBER:
+            _require_fitting(entry, value)
         if entry.kind is not Kind.TEXTS:  # Of those, each word adds to the ones before.
             if entry.name in self._once:
                 raise _twice(entry)
@@ -284,6 +293,28 @@ def _fits(kind: Kind, value: NgValue) -> bool:
         form(each) in CODEC_OPERATIONS and _fits(Kind.TEXTS, member)
         for each, member in value.items()
     )
+
+
+def _require_short(entry: Entry, value: bytes) -> None:
+    """Rule 5."""
+    if len(value) > LONGEST and entry.name != "sdp":
+        raise _Refusal("a value is too long", entry.name)
+
+
+def _require_fitting(entry: Entry, value: NgValue) -> None:
+    """Rules 3 and 6."""
+    if not _fits(entry.kind, value):
+        raise _wrong(entry)
+    if entry.name == _DELAY and _number(value) > LONGEST_DELAY:
+        raise _Refusal("a call that is deleted does not go on for so long", _DELAY)
+
+
+def _number(value: NgValue) -> int:
+    """Read a number as the relay does; what is none counts as too many."""
+    try:
+        return int(value) if isinstance(value, int | bytes) else LONGEST_DELAY + 1
+    except ValueError:
+        return LONGEST_DELAY + 1
 
 
 def _octets_below(value: NgValue) -> bool:

@@ -25,6 +25,9 @@ def receipts(commands):
     return [dict(each.details) for each in found]
 
 
+ASKED = "recording_refused"  # what a client causes at will
+
+
 def test_a_finding_is_on_record_at_once_and_the_call_by_its_hash():
     found = Incidents().found("recording_refused", b"call-1", {"verb": "offer"}, at(1))
     assert receipts(found) == [
@@ -37,21 +40,21 @@ def test_a_finding_is_on_record_at_once_and_the_call_by_its_hash():
 
 def test_equal_findings_within_a_minute_are_one_receipt_and_a_count():
     record = Incidents()
-    said = [record.found("x", b"c", {"who": "udp"}, at(second)) for second in (1, 2, 60.9)]
+    said = [record.found(ASKED, b"c", {"who": "udp"}, at(second)) for second in (1, 2, 60.9)]
     assert [len(receipts(each)) for each in said] == [1, 0, 0]
     assert record.next_deadline() == 61 * NANOSECONDS
     assert record.wake_up(at(60.99)) == []
-    assert receipts(record.wake_up(at(61))) == [{"what": "x", "more": 2}]
+    assert receipts(record.wake_up(at(61))) == [{"what": ASKED, "more": 2}]
     assert record.next_deadline() is None
-    assert receipts(record.found("x", b"c", {"who": "udp"}, at(62)))
+    assert receipts(record.found(ASKED, b"c", {"who": "udp"}, at(62)))
 
 
 def test_what_was_counted_is_told_before_what_is_found_late():
     record = Incidents()
-    record.found("x", None, {}, at(1))
-    record.found("x", None, {}, at(2))
+    record.found(ASKED, None, {}, at(1))
+    record.found(ASKED, None, {}, at(2))
     assert receipts(record.found("y", None, {}, at(100))) == [
-        {"what": "x", "more": 1},
+        {"what": ASKED, "more": 1},
         {"what": "y"},
     ]
 
@@ -68,15 +71,19 @@ def test_findings_that_differ_in_anything_are_receipts_of_their_own(differs):
     assert receipts(record.found(*other, at(2)))
 
 
-def test_a_flood_is_bounded_and_counted_by_kind():
+def test_a_flood_is_bounded_and_hides_nothing_of_another_kind():
     record = Incidents()
     for number in range(MOST + 50):
-        record.found("x" if number % 2 else "y", None, {"who": number}, at(1))
-    assert record.found("z", None, {}, at(1)) == []
-    assert receipts(record.wake_up(at(61))) == [
-        {"what": "x", "more": 25},
-        {"what": "y", "more": 25},
-        {"what": "z", "more": 1},
+        record.found("x", None, {"who": number}, at(1))
+    assert receipts(record.found("y", None, {}, at(1))) == [{"what": "y"}]
+    assert receipts(record.wake_up(at(61))) == [{"what": "x", "more": 50}]
+
+
+def test_what_the_agent_finds_is_told_every_time():
+    record = Incidents()
+    assert [len(receipts(record.found("fence_breached", None, {}, at(n)))) for n in (1, 2)] == [
+        1,
+        1,
     ]
 
 

@@ -313,13 +313,25 @@ def test_until_the_relay_was_looked_through_no_call_is_set_up(desk):
 
 
 def test_what_is_remembered_is_bounded_in_number_and_time(desk, monkeypatch):
+    """The oldest gives way, so that nobody keeps anybody out; what is known goes on."""
     monkeypatch.setattr("agents.core.nggate._MOST", 3)
-    for number in range(3):
+    for number in range(4):
         desk.pass_on(OFFER, cookie=b"%d" % number)
-    assert desk.ask(OFFER, cookie=b"3") == []
-    assert desk.ask(OFFER, cookie=b"0")  # What is known goes on.
-    assert desk.pass_on(OFFER, cookie=b"3", now=REMEMBERED)
+    assert len(desk.gate._met) == len(desk.gate._waiting) == len(desk.gate._fading) == 3
+    assert desk.ask(OFFER, cookie=b"1")[0].data.endswith(b"e")
+    assert desk.pass_on(OFFER, cookie=b"9", now=REMEMBERED)
     assert len(desk.gate._met) == len(desk.gate._waiting) == len(desk.gate._fading) == 1
+
+
+def test_what_is_remembered_is_bounded_in_octets(desk, monkeypatch):
+    """Large messages, answered or not, make room for each other; nothing is counted twice."""
+    monkeypatch.setattr("agents.core.nggate._MOST_OCTETS", 5000)
+    large = OFFER | {b"sdp": b"x" * 1500}
+    for number in range(20):
+        desk.pass_on(large, cookie=b"%d" % number)
+        assert len(desk.gate._met) <= 3
+    desk.gate.expire(REMEMBERED)
+    assert (desk.gate._met, desk.gate._octets) == ({}, 0)
 
 
 # -- the agent's own questions --------------------------------------------------------------------

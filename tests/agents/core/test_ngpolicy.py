@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agents.core.ngpolicy import (
+    LONGEST,
     Gated,
     OperatorOnly,
     Passed,
@@ -403,3 +404,25 @@ def test_tags() -> None:
     """Of both sides, in any spelling."""
     assert tags({b"from tag": b"a", b"to_tag": b"b", b"label": b"c"}) == {b"a", b"b"}
     assert tags({b"command": b"ping"}) == frozenset()
+
+
+@pytest.mark.parametrize("key", [b"call-id", b"from-tag", b"to-tag", b"via-branch"])
+def test_a_name_too_long_to_be_listed_is_refused(key: bytes) -> None:
+    """A relay whose list of calls is longer than its answer may be could not be looked through."""
+    message = {b"command": b"offer", b"call-id": b"c", b"from-tag": b"f", b"sdp": b"v=0" * 5000}
+    assert isinstance(judge(message | {key: b"x" * LONGEST}), Passed)
+    refused = judge(message | {key: b"x" * (LONGEST + 1)})
+    assert isinstance(refused, RefusedMessage)
+    assert refused.name == key.decode()
+
+
+@pytest.mark.parametrize("delay", [61, b"61", b"86400", b"0x99"])
+def test_a_call_is_not_deleted_and_kept(delay: int | bytes) -> None:
+    """The answer to a delete tells of the call what only operators may ask."""
+    message = {b"command": b"delete", b"call-id": b"c", b"from-tag": b"f"}
+    for spelled in (b"delete-delay", b"delete delay"):
+        assert isinstance(judge(message | {spelled: delay}), RefusedMessage)
+    raw = b"delete-delay=%b" % (delay if isinstance(delay, bytes) else b"%d" % delay)
+    assert isinstance(judge(message | {b"rtpp-flags": raw}), RefusedMessage)
+    for short in (0, 60, b"30"):
+        assert isinstance(judge(message | {b"delete-delay": short}), Passed)
