@@ -3,11 +3,13 @@
 1. A connection that sends what cannot be a message is closed; what went before stands.
 2. Connections are bounded in number (`connections`), and so is what one may have sent of a message.
 3. A listener that is closed has no connection left.
+4. Of what one connection sends at once, `_AT_ONCE` messages are taken before others have a turn.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 from agents.config import Endpoint
 from agents.core.ngcodec import Encoding, NgMalformed
@@ -19,6 +21,7 @@ from agents.recorder.udp import Ask
 __all__ = ["TcpListener", "listen_tcp"]
 
 _UNSENT = 1 << 20
+_AT_ONCE = 64
 
 
 class _Connection(asyncio.Protocol):
@@ -51,11 +54,27 @@ class _Connection(asyncio.Protocol):
         """Take what came of one message or of several."""
         assert self._asker is not None  # noqa: S101 - the protocol's order
         self._others.heard(self)
+        self._take(self._frames.feed(data))
+
+    def _take(self, messages: Iterator[bytes]) -> None:
+        """Take some messages; who sends very many waits until others have had their turn."""
+        assert self._asker is not None  # noqa: S101 - the protocol's order
         try:
-            for message in self._frames.feed(data):
+            for number, message in enumerate(messages, 1):
                 self._ask(self._asker, message)
+                if number == _AT_ONCE:
+                    self._wait(messages)
+                    return
         except NgMalformed:
             self._close()
+        else:
+            if self._transport is not None:
+                self._transport.resume_reading()
+
+    def _wait(self, messages: Iterator[bytes]) -> None:
+        if self._transport is not None:
+            self._transport.pause_reading()
+        asyncio.get_running_loop().call_soon(self._take, messages)
 
     def send(self, data: bytes) -> None:
         """Answer; who does not read its answers is let go."""

@@ -198,3 +198,21 @@ async def test_a_closed_listener_has_no_connection_left():
     async with asyncio.timeout(5):
         assert await reader.read() == b"c1 " + taken.answer
     writer.close()
+
+
+async def test_who_sends_very_much_at_once_lets_others_have_their_turn(
+    gate: tuple[GateStandIn, int],
+) -> None:
+    """A thousand messages in one piece are all taken; another client's does not wait for them."""
+    taken, port = gate
+    async with connected(port) as (_, greedy), connected(port) as (_, modest):
+        modest.write(b"m1 de")
+        await taken.wait_for(1)
+        greedy.write(b"".join(b"g%d de" % number for number in range(1000)))
+        modest.write(b"m2 de")
+        await taken.wait_for(1002)
+
+    assert [each for each in taken.messages if each.startswith(b"g")] == [
+        b"g%d de" % number for number in range(1000)
+    ]
+    assert taken.messages.index(b"m2 de") < 1001
