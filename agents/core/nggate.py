@@ -162,10 +162,17 @@ _Key = tuple[Asker, bytes]
 class NgGate:
     """One relay's gate. ``new_cookie`` gives an unguessable cookie that was not used before.
 
-    ``mark`` is what the agent's own tags begin with (rule 5).
+    ``mark`` is what the agent's own tags begin with (rule 5); ``recorded`` says of a call that a
+    live grant covers whether it is recorded now.
     """
 
-    def __init__(self, new_cookie: Callable[[], bytes], mark: bytes) -> None:
+    def __init__(
+        self,
+        new_cookie: Callable[[], bytes],
+        mark: bytes,
+        recorded: Callable[[bytes], bool],
+    ) -> None:
+        self._recorded = recorded
         self._new_cookie = new_cookie
         self._mark = mark
         self._questions = Questions(new_cookie)
@@ -263,9 +270,10 @@ class NgGate:
         match judged:
             case Passed():
                 return self._pass(asker, cookie, body, judged, call, now)
-            case Gated(sealable=True) if call is not None and call in self._sealed:
-                # The agent records this call already, sealed: there is nothing to start.
-                return [_answer(asker, cookie, {b"result": b"ok"})]
+            case Gated(verb=verb, sealable=True) if call is not None and call in self._sealed:
+                if self._recorded(call):  # By the agent, sealed: there is nothing to start.
+                    return [_answer(asker, cookie, {b"result": b"ok"})]
+                why = RefusedMessage("the call is not being recorded; ask again", verb, None)
             case Gated(verb=verb, why=reason):
                 why = RefusedMessage(reason or "no live authority covers this call", verb, None)
             case OperatorOnly(verb=verb):

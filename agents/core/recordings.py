@@ -37,7 +37,8 @@ from agents.core.relaycommands import (
     Subscribed,
 )
 from agents.core.relayview import CallView, read_query, text_of
-from agents.core.subscription import Unanswerable, answer_to, sink_for, streams_of
+from agents.core.seencalls import SeenCalls
+from agents.core.subscription import Unanswerable, answer_to, left_out, sink_for, streams_of
 
 __all__ = ["HELD", "Recordings"]
 
@@ -46,7 +47,6 @@ _VERIFY: Final = NANOSECONDS
 _EACH: Final = 10_000_000  # many recordings are verified more seldom
 _RETRY: Final = NANOSECONDS // 2
 _SOON: Final = NANOSECONDS // 10
-_MOST_SEEN: Final = 262_144
 _EXPEL: Final = ("expel", 0)
 
 
@@ -57,7 +57,7 @@ class Recordings:
         self._tags = tags
         self._endings = Endings(tags)
         self._calls: dict[bytes, RecordedCall] = {}
-        self._seen: dict[bytes, bool] = {}  # calls that passed the gate; whether answered
+        self._seen = SeenCalls()
         self._by_serial: dict[int, RecordedCall] = {}
         self._serial = 0
         self._due: int | None = None  # Nothing of the calls is due before this.
@@ -65,6 +65,11 @@ class Recordings:
     def __len__(self) -> int:
         """Count the recordings that stand."""
         return sum(call.stands is not None for call in self._calls.values())
+
+    def stands(self, call_id: bytes) -> bool:
+        """Say whether this call is being recorded now."""
+        call = self._calls.get(call_id)
+        return call is not None and call.stands is not None
 
     # -- what the node wants ----------------------------------------------------------------------
 
@@ -76,7 +81,7 @@ class Recordings:
         if begun or call.merged:
             # The flows are armed for everybody who wants the call: this grant comes to them too.
             return [OpenFlows(call_id, each.keys) for each in begun if each.keys]
-        answered = self._seen.get(call_id)
+        answered = self._seen.answered(call_id)
         if answered:
             return self._subscribe(call)
         if answered is None:  # It may have begun before the agent did, or be on its way here.
@@ -112,7 +117,7 @@ class Recordings:
             return [done.answer, *self._deleted(done.call_id, call)]
         if done.verb not in {"offer", "answer"}:
             return [done.answer]
-        answered = self._note_seen(done)
+        answered = self._seen.note(done)
         if call is None:
             return [done.answer]
         call.parties.update(parties_of(done.request))
@@ -138,22 +143,13 @@ class Recordings:
 
     def _deleted(self, call_id: bytes, call: RecordedCall | None) -> list[RelayCommand]:
         """Look whether the call is over: a branch may be, or the relay may wait a while."""
-        self._seen.pop(call_id, None)
+        self._seen.forget(call_id)
         if call is None:
             return []
         call.described.clear()  # If the Call-ID is used again, it is for something else.
         for each in call.subscriptions():
             each.covers.clear()
         return [] if call.stands is None else [self._query(call, call.stands)]
-
-    def _note_seen(self, done: Reached) -> bool:
-        """Say whether the call has been answered: only then is there a tag to offer anew to."""
-        answered = done.verb == "answer" or b"to-tag" in done.request
-        answered = answered or self._seen.get(done.call_id, False)
-        self._seen[done.call_id] = answered
-        if len(self._seen) > _MOST_SEEN:  # Calls that nobody deleted.
-            del self._seen[next(iter(self._seen))]
-        return answered
 
     # -- what the relay says ----------------------------------------------------------------------
 
@@ -282,14 +278,19 @@ class Recordings:
         subscription.pending = False
         offer, tag = text_of(reply, b"sdp"), text_of(reply, b"to-tag")
         if offer is None:  # The relay does not have the call, yet or any more; or is silent.
-            return self._failed(call, subscription, "", now, made=reply is None)
+            told = text_of(reply, b"result") == b"ok"
+            why = "the relay describes no stream" if told else ""
+            return self._failed(call, subscription, why, now, made=told or reply is None)
         if tag != subscription.tag:
             return self._failed(call, subscription, "the relay gives a tag of its own", now)
         subscription.offer = offer
         try:
-            return [OpenSinks(subscription.serial, streams_of(offer), sink_for(offer))]
+            taken = OpenSinks(subscription.serial, streams_of(offer), sink_for(offer))
+            left = left_out(offer)
         except Unanswerable as error:
             return self._failed(call, subscription, str(error), now)
+        said = f"{left} streams are not taken"
+        return [*(self._report_once(call, "recording_partial", said) if left else ()), taken]
 
     def _started(
         self, call: RecordedCall, subscription: Subscription, reply: NgDict | None, now: int
@@ -369,7 +370,7 @@ class Recordings:
         self, call: RecordedCall, subscription: Subscription, now: int
     ) -> list[RelayCommand]:
         """Take note that the relay has the call no more; its Call-ID may come again."""
-        self._seen.pop(call.id, None)
+        self._seen.forget(call.id)
         del self._by_serial[subscription.serial]
         call.stands = call.known = None
         call.described.clear()

@@ -45,7 +45,7 @@ class Relay:
         self._through_it = through
         tags = OwnTags(new_cookie)
         self._mark = tags.mark
-        self._gate = NgGate(new_cookie, tags.mark)
+        self._gate = NgGate(new_cookie, tags.mark, self._is_recorded)
         self._recordings = Recordings(tags)
         self._sweep = Sweep(tags)
         self._sealed: dict[bytes, set[str]] = {}
@@ -59,6 +59,9 @@ class Relay:
     def recordings(self) -> int:
         """How many calls are being recorded."""
         return len(self._recordings)
+
+    def _is_recorded(self, call_id: bytes) -> bool:
+        return not self._through_it or self._recordings.stands(call_id)
 
     # -- what the node wants ----------------------------------------------------------------------
 

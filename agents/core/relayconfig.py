@@ -22,7 +22,16 @@ from typing import Final
 
 from agents.core.relayoptions import Options
 
-__all__ = ["CHANGED_FILE", "HARMLESS", "Finding", "Risk", "control_ports", "judge", "judged"]
+__all__ = [
+    "CHANGED_FILE",
+    "HARMLESS",
+    "Finding",
+    "Risk",
+    "control_ports",
+    "judge",
+    "judged",
+    "names_calls",
+]
 
 
 class Risk(StrEnum):
@@ -152,6 +161,25 @@ def judge(options: Options, *, udp: Collection[int], tcp: Collection[int]) -> tu
         elif name not in HARMLESS:
             found.append(_unheard_of(name))
     return tuple(found)
+
+
+def names_calls(options: Options) -> tuple[Finding, ...]:
+    """Return whether the relay's log names the calls that it is asked about, by its levels.
+
+    At level 6, its default, every question is logged with the call: also the agent's own, which
+    are asked of calls that a grant is for.
+    """
+    level = (options.get("log-level-control") or options.get("log-level") or ("6",))[-1]
+    if level.isascii() and level.lstrip("-").isdigit() and int(level) < _QUIET:
+        return ()
+    return (
+        Finding(
+            name="log-level-control",
+            risk=Risk.METADATA,
+            why="The relay's log names every call that it is asked about, the recorded ones too.",
+            remedy=f"Set log-level-control to {_QUIET - 1} or lower and restart the relay.",
+        ),
+    )
 
 
 def _lets_out(name: str) -> Iterator[Finding]:

@@ -28,7 +28,9 @@ from guard.core.level import Level
 
 __all__ = ["Relayed", "released"]
 
-_OF_RECORDINGS = frozenset(("recording_failed", "recording_lost", "call_merged"))
+_OF_RECORDINGS = frozenset(
+    ("recording_failed", "recording_lost", "recording_partial", "call_merged")
+)
 
 
 class Relayed:

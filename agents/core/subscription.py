@@ -1,7 +1,8 @@
 """The media descriptions of a subscription: what the relay offers, and what the agent answers.
 
-1. Every stream that the relay offers is taken, each to a sink of its own; a stream that could not
-   be taken would be a call recorded in part.
+1. Every stream of plain RTP that the relay offers is taken, each to a sink of its own, up to
+   `_MOST_STREAMS`. What else there is (T.38, BFCP, MSRP) is declined, and `left_out` counts it: one
+   odd line must not keep the voice beside it from being recorded.
 2. The answer is the offer with the sinks' address and ports in it: no codec is chosen, so nothing
    is transcoded and packets come as they were sent.
 3. The shape of a description is what decides whether a subscription must be made anew: kinds,
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-__all__ = ["Unanswerable", "answer_to", "shape_of", "sink_for", "streams_of"]
+__all__ = ["Unanswerable", "answer_to", "left_out", "shape_of", "sink_for", "streams_of"]
 
 _LOOPBACK = {False: "127.0.0.1", True: "::1"}
 _MEDIA_FIELDS = 4
@@ -32,28 +33,39 @@ def _lines(description: bytes) -> list[bytes]:
 
 
 def streams_of(offer: bytes) -> int:
-    """Return how many streams the relay offers; raises Unanswerable for none or too many."""
-    streams = sum(line.startswith(b"m=") for line in _lines(offer))
-    if not 0 < streams <= _MOST_STREAMS:
-        raise Unanswerable("the relay offers no stream, or more than a call has")
-    return streams
+    """Return how many streams are taken; raises Unanswerable when there is none to take."""
+    streams = sum(map(_is_rtp, _lines(offer)))
+    if not streams:
+        raise Unanswerable("the relay offers no stream of plain RTP")
+    return min(streams, _MOST_STREAMS)
+
+
+def left_out(offer: bytes) -> int:
+    """Return how many of the streams that are offered are not taken."""
+    return sum(line.startswith(b"m=") for line in _lines(offer)) - streams_of(offer)
+
+
+def _is_rtp(line: bytes) -> bool:
+    fields = line.split(b" ")
+    plain = len(fields) >= _MEDIA_FIELDS and fields[2] in {b"RTP/AVP", b"RTP/AVPF"}
+    return plain and line.startswith(b"m=") and fields[1] != b"0"
 
 
 def sink_for(offer: bytes) -> str:
     """Return where the streams are taken: loopback, of the family that the relay offers from."""
-    return _LOOPBACK[b"c=IN IP6 " in offer]
+    return _LOOPBACK[any(line.startswith(b"c=IN IP6 ") for line in _lines(offer))]
 
 
 def answer_to(offer: bytes, ports: Sequence[int]) -> bytes:
-    """Return the answer that takes every stream at `sink_for`, in order, at these ports.
+    """Return the answer that takes the streams at `sink_for`, in order, at these ports.
 
-    Raises Unanswerable for a stream that is not RTP over UDP in plain (rule 1).
+    Raises Unanswerable where there is not a port for each (rule 1).
     """
+    if len(ports) != streams_of(offer):
+        raise Unanswerable("there are more or fewer sinks than streams")
     left, host = iter(ports), sink_for(offer)
     address = f"IN IP{6 if ':' in host else 4} {host}".encode()
     answer = [_answered(line, left, address) for line in _lines(offer)]
-    if next(left, None) is not None:
-        raise Unanswerable("there are more sinks than streams")
     return b"".join(line + b"\r\n" for line in answer if line)
 
 
@@ -73,14 +85,10 @@ def _answered(line: bytes, ports: Iterator[int], address: bytes) -> bytes:
 
 
 def _stream(line: bytes, ports: Iterator[int]) -> bytes:
-    fields = line.split(b" ")
-    if len(fields) < _MEDIA_FIELDS or fields[2] not in {b"RTP/AVP", b"RTP/AVPF"}:
-        raise Unanswerable("the relay offers a stream that is no plain RTP")
-    port = next(ports, None)
-    if port is None:
-        raise Unanswerable("there are fewer sinks than streams")
-    fields[1] = b"%d" % port
-    return b" ".join(fields)
+    """Take a stream, or decline it with port 0 (RFC 3264, 6)."""
+    kind, _, rest = line.partition(b" ")
+    port = next(ports, 0) if _is_rtp(line) else 0
+    return b"%b %d %b" % (kind, port, rest.partition(b" ")[2])
 
 
 def shape_of(description: bytes) -> bytes:

@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from agents.config import RelayConfig
 from agents.core.relaycommands import Report
-from agents.core.relayconfig import CHANGED_FILE, Finding, judge
+from agents.core.relayconfig import CHANGED_FILE, Finding, judge, names_calls
 from agents.recorder.recordingfolders import Recording, RecordingFolderError, RecordingFolders
 from agents.recorder.relayfiles import tighten
 from agents.recorder.relayprocess import RelayError, RelayProcess
@@ -87,6 +87,7 @@ class RelayWatch:
         told = self._process.told()
         fenced = {self._config.control.port, *self._config.closed_ports}
         found += judge(told.options, udp=fenced, tcp=fenced)
+        found += names_calls(told.options)
         return [*found, CHANGED_FILE] if told.changed else found
 
     def _found(self, recording: Recording) -> None:

@@ -35,7 +35,8 @@ class Desk:
 
     def __init__(self):
         self.words = 0
-        self.gate = NgGate(self._word, MARK)
+        self.recorded = True
+        self.gate = NgGate(self._word, MARK, lambda call: self.recorded)
         self.gate.ready = True
 
     def _word(self):
@@ -199,6 +200,16 @@ def test_an_answer_that_comes_after_all_was_forgotten_goes_nowhere(desk):
 def test_what_is_refused_never_reaches_the_relay_and_says_why(desk, message, why):
     assert why in refused(desk.ask(message))
     assert why in refused(desk.ask(message))  # Again, in the same words.
+
+
+def test_ok_means_that_the_call_is_recorded(desk):
+    """A grant alone is no recording: while there is none, who asks is told so."""
+    message = {b"command": b"start recording", b"call-id": b"c"}
+    desk.gate.seal(b"c")
+    desk.recorded = False
+    assert "not being recorded" in refused(desk.ask(message))
+    desk.recorded = True
+    assert [each.data for each in desk.ask(message)] == [b"k " + OK]
 
 
 def test_a_length_that_the_body_does_not_end_is_refused_and_not_read_for_ever(desk):

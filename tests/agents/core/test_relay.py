@@ -54,6 +54,9 @@ def test_a_recording_is_granted_for_as_long_as_the_last_grant_wants_the_call():
 
     it.want(b"c", "g1")
     it.want(b"c", "g2")
+    assert start() == b"error"  # There is nothing to record yet, and it is not said that there is.
+    it.offer(b"c")
+    it.accept(b"c")
     it.release(b"c", "g1")
     assert start() == b"ok"
     it.release(b"c", "g2")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.core.relayconfig import HARMLESS, Risk, control_ports, judge, judged
+from agents.core.relayconfig import HARMLESS, Risk, control_ports, judge, judged, names_calls
 
 QUIET = {
     "table": ("-1",), "interface": ("a/10.0.0.1",), "listen-ng": ("127.0.0.1:2223",),
@@ -81,6 +81,21 @@ def test_every_control_port_of_an_option_counts():
 def test_a_relay_that_logs_what_it_hears(name, level):
     (found,) = judge({name: (level,)}, udp=(), tcp=())
     assert (found.name, found.risk) == (name, Risk.CONTENT)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({}, True),
+        ({"log-level": ("6",)}, True),
+        ({"log-level": ("5",)}, False),
+        ({"log-level": ("5",), "log-level-control": ("7",)}, True),
+        ({"log-level": ("7",), "log-level-control": ("-1",)}, False),
+        ({"log-level-control": ("quiet",)}, True),
+    ],
+)
+def test_a_relay_whose_log_names_the_calls(options, named):
+    assert [each.risk for each in names_calls(options)] == [Risk.METADATA] * named
 
 
 def test_an_option_that_nobody_here_has_heard_of():
