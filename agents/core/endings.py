@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Final
 
 from agents.core.instant import NANOSECONDS
+from agents.core.leftovers import Leftovers
 from agents.core.ngcodec import NgDict
 from agents.core.owntags import OwnTags, unsubscribe
 from agents.core.recordedcall import Subscription
@@ -37,6 +38,7 @@ class Endings:
 
     def __init__(self, tags: OwnTags) -> None:
         self._tags = tags
+        self.leftovers = Leftovers()
         self._ending: dict[int, tuple[bytes, Subscription]] = {}
 
     def end(self, call_id: bytes, subscription: Subscription, now: int) -> list[RelayCommand]:
@@ -68,6 +70,7 @@ class Endings:
     def relay_gone(self) -> list[RelayCommand]:
         """Take note that the relay has ended: it sends nothing any more."""
         ending, self._ending = self._ending, {}
+        self.leftovers.clear()
         return [each for found in ending.values() for each in over(*found, self._tags)]
 
     def next_deadline(self) -> int | None:
@@ -96,7 +99,8 @@ class Endings:
             return []  # No answer: the next look decides.
         if subscription.tag not in view.subscribers:
             del self._ending[subscription.serial]
-            return over(call_id, subscription, self._tags)
+            left = self.leftovers.ended(call_id, subscription.tag) if view.exists else []
+            return [*over(call_id, subscription, self._tags), *left]
         subscription.tries += 1
         if subscription.tries < _AT_ONCE:
             return [self._stop(call_id, subscription, now)]

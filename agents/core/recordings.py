@@ -118,6 +118,7 @@ class Recordings:
         if done.verb not in {"offer", "answer"}:
             return [done.answer]
         answered = self._seen.note(done)
+        self._endings.leftovers.begun(done.call_id)
         if call is None:
             return [done.answer]
         call.parties.update(parties_of(done.request))
@@ -144,12 +145,13 @@ class Recordings:
     def _deleted(self, call_id: bytes, call: RecordedCall | None) -> list[RelayCommand]:
         """Look whether the call is over: a branch may be, or the relay may wait a while."""
         self._seen.forget(call_id)
+        left = self._endings.leftovers.deleted(call_id, recorded=call is not None)
         if call is None:
-            return []
+            return left
         call.described.clear()  # If the Call-ID is used again, it is for something else.
         for each in call.subscriptions():
             each.covers.clear()
-        return [] if call.stands is None else [self._query(call, call.stands)]
+        return left if call.stands is None else [*left, self._query(call, call.stands)]
 
     # -- what the relay says ----------------------------------------------------------------------
 
@@ -278,19 +280,17 @@ class Recordings:
         subscription.pending = False
         offer, tag = text_of(reply, b"sdp"), text_of(reply, b"to-tag")
         if offer is None:  # The relay does not have the call, yet or any more; or is silent.
-            told = text_of(reply, b"result") == b"ok"
-            why = "the relay describes no stream" if told else ""
-            return self._failed(call, subscription, why, now, made=told or reply is None)
+            why = "the relay describes no stream" if text_of(reply, b"result") == b"ok" else ""
+            return self._failed(call, subscription, why, now, made=bool(why) or reply is None)
         if tag != subscription.tag:
             return self._failed(call, subscription, "the relay gives a tag of its own", now)
         subscription.offer = offer
         try:
             taken = OpenSinks(subscription.serial, streams_of(offer), sink_for(offer))
-            left = left_out(offer)
         except Unanswerable as error:
             return self._failed(call, subscription, str(error), now)
-        said = f"{left} streams are not taken"
-        return [*(self._report_once(call, "recording_partial", said) if left else ()), taken]
+        said = f"{left} streams are not taken" if (left := left_out(offer)) else ""
+        return [*(self._report_once(call, "recording_partial", said) if said else ()), taken]
 
     def _started(
         self, call: RecordedCall, subscription: Subscription, reply: NgDict | None, now: int

@@ -83,6 +83,7 @@ def test_every_packet_of_harder_calls(
     opened = finish(gated, capture, tmp_path / "out")
 
     assert {p: opened.count(p) for p in call.expected} == call.expected
+    gated.wait_for(lambda: operator_says(gated, "list")["calls"] == [], "the relay lets go of it")
 
 
 def test_digits_are_content_and_come_whole(

@@ -142,6 +142,9 @@ class RelaySimulator:
         call = self.calls.get(_text(message, "call-id"))
         if call is None or _key(_text(message, "from-tag")) not in call.tags:
             return warning
+        if call.tags[_key(_text(message, "from-tag"))].listens:
+            del call.tags[_key(_text(message, "from-tag"))]
+            return dict(_OK)
         answer = self._query(call, message)
         del self.calls[_text(message, "call-id")]
         return answer
