@@ -52,14 +52,18 @@ def _device(path: str) -> int | None:
         return None
 
 
-def plaintext_on_disk(since: float, *, without: tuple[Path, ...] = ()) -> list[Path]:
+def plaintext_on_disk(since: float, own: Path, *, without: tuple[Path, ...] = ()) -> list[Path]:
     """Return the files with a voice of the lab in them that were written since then.
 
+    ``own``: the test's folder; its neighbours are other runs of these tests, with the same voices.
     ``without``: folders that sipp has its own copies in.
     """
     found = []
+    run = own.parent
     for path in _changed(since):
         if any(path.is_relative_to(each) for each in without):
+            continue
+        if path.is_relative_to(run.parent) and not path.is_relative_to(run):
             continue
         try:
             data = path.read_bytes()

@@ -131,4 +131,4 @@ def test_what_records_before_the_agent_came_is_stopped_and_removed(
     found = {each["found"] for each in incidents(deployment, "relay_configuration")}
     assert {"recording-dir", "recording-method", "dtmf-log-dest"} <= found
     assert relay.files() == []
-    assert plaintext_on_disk(began, without=(tmp_path / "call",)) == []
+    assert plaintext_on_disk(began, tmp_path, without=(tmp_path / "call",)) == []

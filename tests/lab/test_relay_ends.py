@@ -165,7 +165,7 @@ def test_with_the_agent_however_it_is_killed(lab: Lab) -> None:
     deployment.wait_for(lambda: lab.copies() == [], "the relay sends nothing more", 10)
     call.wait()
 
-    assert plaintext_on_disk(before, without=(lab.folder / "call",)) == []
+    assert plaintext_on_disk(before, lab.folder, without=(lab.folder / "call",)) == []
 
 
 def test_a_call_that_others_are_merged_into_is_recorded_no_more(lab: Lab) -> None:
