@@ -163,6 +163,8 @@ def _relay(table: _Table) -> RelayConfig:
     )
     if not all(0 < port <= _HIGHEST_PORT and port != control.port for port in relay.closed_ports):
         raise ConfigError("relay.closed_ports must be ports other than that of relay.control")
+    if relay.json and any(each.transport == "tcp" for each in listen):
+        raise ConfigError("relay.encoding must be bencode where relay.listen has a tcp address")
     table.finish()
     return relay
 

@@ -132,7 +132,9 @@ def main() -> None:
     held: set[tuple[bytes, bytes]] = set()
     os.write(1, b"ready\n")
     for line in sys.stdin.buffer:
-        sign, call_id, tag = line.split()
+        if not line.endswith(b"\n"):  # The agent died in the middle of it: rule 1.
+            break
+        sign, call_id, tag = line[:-1].split(b" ")
         each = bytes.fromhex(call_id.decode()), bytes.fromhex(tag.decode())
         (held.add if sign == b"+" else held.discard)(each)
     sys.exit(1 if end_all(sorted(held), relay, source) else 0)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
@@ -167,6 +168,13 @@ class Gate:
             await self._listen(endpoint, stack)
 
     async def _listen(self, endpoint: Endpoint, stack: contextlib.AsyncExitStack) -> None:
+        try:
+            await self._listen_at(endpoint, stack)
+        except OSError as error:
+            where = f"{endpoint.transport}:{endpoint.host}:{endpoint.port}"
+            raise GateError(f"cannot listen at {where}: {_remedy(error)}") from error
+
+    async def _listen_at(self, endpoint: Endpoint, stack: contextlib.AsyncExitStack) -> None:
         if endpoint.transport == "udp":
             stack.callback(UdpListener(endpoint, self._encoding, self._asked).close)
         elif endpoint.transport == "tcp":
@@ -337,6 +345,12 @@ class Gate:
         self._due = due
         seconds = max(_SOONEST, (due - self._now) / NANOSECONDS)
         self._timer = self._loop.call_later(seconds, self._wake_up)
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "the port is taken; if the relay has it, let that listen at relay.control instead"
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def _named(where: str) -> str:

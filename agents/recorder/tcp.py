@@ -3,7 +3,8 @@
 1. A connection that sends what cannot be a message is closed; what went before stands.
 2. Connections are bounded in number (`connections`), and so is what one may have sent of a message.
 3. A listener that is closed has no connection left.
-4. Of what one connection sends at once, `_AT_ONCE` messages are taken before others have a turn.
+4. A connection has its turn and then others have theirs: `_TURN` messages, or fewer where they are
+   refused, after which it waits for `_BREATH`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from agents.recorder.udp import Ask
 __all__ = ["TcpListener", "listen_tcp"]
 
 _UNSENT = 1 << 20
-_AT_ONCE = 64
+_TURN = 64
+_REFUSED = 4  # of a turn's messages
+_BREATH = 0.001
 
 
 class _Connection(asyncio.Protocol):
@@ -32,6 +35,7 @@ class _Connection(asyncio.Protocol):
         self._ask = ask
         self._others = others
         self._frames = Frames()
+        self._messages: Iterator[bytes] = iter(())
         self._transport: asyncio.Transport | None = None
         self._asker: Asker | None = None
 
@@ -52,29 +56,9 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came of one message or of several."""
-        assert self._asker is not None  # noqa: S101 - the protocol's order
         self._others.heard(self)
-        self._take(self._frames.feed(data))
-
-    def _take(self, messages: Iterator[bytes]) -> None:
-        """Take some messages; who sends very many waits until others have had their turn."""
-        assert self._asker is not None  # noqa: S101 - the protocol's order
-        try:
-            for number, message in enumerate(messages, 1):
-                self._ask(self._asker, message)
-                if number == _AT_ONCE:
-                    self._wait(messages)
-                    return
-        except NgMalformed:
-            self._close()
-        else:
-            if self._transport is not None:
-                self._transport.resume_reading()
-
-    def _wait(self, messages: Iterator[bytes]) -> None:
-        if self._transport is not None:
-            self._transport.pause_reading()
-        asyncio.get_running_loop().call_soon(self._take, messages)
+        self._messages = self._frames.feed(data)
+        self._take_turn()
 
     def send(self, data: bytes) -> None:
         """Answer; who does not read its answers is let go."""
@@ -84,9 +68,33 @@ class _Connection(asyncio.Protocol):
         if self._transport.get_write_buffer_size() > _UNSENT:
             self._transport.abort()
 
-    def _close(self) -> None:
-        if self._transport is not None:
+    def _take_turn(self) -> None:
+        """Rule 4. While it waits, nothing is read: what is taken of the stream stays in order."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        try:
+            done = self._ask_some()
+        except NgMalformed:
             self._transport.close()
+            return
+        if done:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_later(_BREATH, self._take_turn)
+
+    def _ask_some(self) -> bool:
+        """Ask what a turn allows; say whether that was all."""
+        assert self._asker is not None  # noqa: S101 - the protocol's order
+        asked = 0
+        for message in self._messages:
+            reached = self._ask(self._asker, message)
+            if reached:
+                self._others.served(self)
+            asked += 1 if reached else _REFUSED
+            if asked >= _TURN:
+                return False
+        return True
 
 
 class TcpListener:

@@ -5,7 +5,9 @@
    in their way.
 2. Strangers are read after the clients, `_STRANGERS` messages in `_BREATH` at the most, from a
    queue that is short: what is beyond it the kernel drops, and who is no flood asks again.
-3. Clients are bounded in number; the one that was silent for longest gives way.
+3. Clients are bounded in number; the one that was silent for longest gives way. One that sends a
+   whole turn of what is all refused is a stranger again.
+4. The port is the listener's alone when it begins: only then it is shared, among its own sockets.
 """
 
 from __future__ import annotations
@@ -58,6 +60,7 @@ class UdpListener:
         self._ask = ask
         self._loop = asyncio.get_running_loop()
         self._clients: OrderedDict[Address, tuple[Asker, socket.socket]] = OrderedDict()
+        self._bound(_QUEUE, alone=True).close()  # Rule 4.
         self._general = self._bound(_QUEUE)
         self._loop.add_reader(self._general.fileno(), self._read_strangers)
 
@@ -83,12 +86,12 @@ class UdpListener:
         except OSError:
             pass  # It asks again, or it is gone.
 
-    def _bound(self, buffer: int = _BUFFER) -> socket.socket:
+    def _bound(self, buffer: int = _BUFFER, *, alone: bool = False) -> socket.socket:
         made = socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         try:
             made.setblocking(False)
             # Only sockets of the same user may share the port (socket(7)).
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(not alone))
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
             made.bind((self._host, self._port))
         except OSError as error:
@@ -137,6 +140,7 @@ class UdpListener:
             self._drop(next(iter(self._clients)))
 
     def _read_client(self, address: Address, mine: socket.socket) -> None:
+        reached = 0
         for _ in range(_AT_ONCE):
             try:
                 # Between its binding and its connecting, others' messages may have come in.
@@ -150,7 +154,9 @@ class UdpListener:
             known = self._clients.get(sender)
             if known is not None and sender == address:
                 self._clients.move_to_end(address)
-            self._ask(known[0] if known is not None else self._asker(sender), data)
+            reached += self._ask(known[0] if known is not None else self._asker(sender), data)
+        if not reached:  # Rule 3.
+            self._drop(address)
 
     def _drop(self, address: Address) -> None:
         found = self._clients.pop(address, None)

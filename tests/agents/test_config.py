@@ -130,6 +130,10 @@ def test_what_is_wrong_refuses_the_file(old: str, new: str, complaint: str):
         ("closed_ports = [2223]", "relay.closed_ports must be ports other"),
         ("closed_ports = [0]", "relay.closed_ports must be ports other"),
         ('encoding = "guess"', "relay.encoding must be one of"),
+        (
+            'listen = ["tcp:127.0.0.1:22222"]\nencoding = "json"',
+            "relay.encoding must be bencode where",
+        ),
         ('content = "both"', "relay.content must be one of"),
         ("fence = false", "unknown key relay.fence"),
     ],

@@ -236,6 +236,26 @@ def test_a_relay_that_is_not_there_is_given_up(
     assert end_all([(b"c", b"t"), (b"d", b"t")], relay.address, source) == 2
 
 
+def test_a_line_that_the_agent_died_in(switch: DeadMan, relay: Relay):
+    """What was told before it still ends; half a line is nothing."""
+    switch.holds(b"c", b"t")
+    switch._pipe.write(b"+ 6f74686572 6f")
+    switch._pipe.close()
+    assert relay.take()[0] == unsubscribe(b"c", b"t")
+    assert switch._process.wait(10) == 0
+    assert relay.nothing_waits()
+
+
+def test_any_octets_are_held(switch: DeadMan, relay: Relay):
+    """Also a Call-ID that is longer than a pipe takes at once, or none at all."""
+    held = [(b"", b"\n \0"), (b"c" * 30000, b"t")]
+    for each in held:
+        switch.holds(*each)
+    switch._pipe.close()
+    assert [relay.take()[0] for _ in held] == [unsubscribe(*each) for each in held]
+    assert switch._process.wait(10) == 0
+
+
 def test_ipv6():
     """As over IPv4."""
     relay = Relay("::1")

@@ -25,6 +25,19 @@ MESSAGES = [
 ]
 
 
+class TransportStandIn(asyncio.Transport):
+    """Nobody is at its other end."""
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return ("127.0.0.1", 1) if name == "peername" else default
+
+    def is_closing(self) -> bool:
+        return False
+
+    def resume_reading(self) -> None:
+        pass
+
+
 class GateStandIn:
     """Takes messages like the gate, and answers each with its own cookie."""
 
@@ -35,6 +48,8 @@ class GateStandIn:
 
     def ask(self, asker: Asker, data: bytes) -> bool:
         self.asked.append((asker, data))
+        if data.startswith(b"flood"):
+            return False
         asker.way.send(data.partition(b" ")[0] + b" " + self.answer)
         self.taken.set()
         return True
@@ -114,15 +129,37 @@ def test_every_split_in_two_equals_the_whole():
     stream = b"".join(MESSAGES[:3])
     for at in range(len(stream) + 1):
         found: list[bytes] = []
+        transport = TransportStandIn()
         protocol = tcp_module._Connection(
             Encoding.BENCODE,
             lambda _, data: bool(found.append(data)),  # noqa: B023
             connections.Connections(),
         )
-        protocol._asker = Asker("tcp 127.0.0.1:1", protocol)
+        protocol.connection_made(transport)
         for piece in (stream[:at], stream[at:]):
             protocol.data_received(piece)
         assert found == MESSAGES[:3]
+
+
+async def test_many_at_once_stay_in_order(gate: tuple[GateStandIn, int]):
+    """Turns do not mix them."""
+    taken, port = gate
+    messages = [b"c%d de" % number for number in range(3000)]
+    async with connected(port) as (_, writer):
+        writer.write(b"".join(messages))
+        await taken.wait_for(len(messages))
+    assert taken.messages == messages
+
+
+async def test_a_flood_stands_in_nobodys_way(gate: tuple[GateStandIn, int]):
+    """Another client is answered long before what was sent at once has had its turn."""
+    taken, port = gate
+    async with connected(port) as (_, flood), connected(port) as (reader, writer):
+        flood.write(b"flood d7:command1:xe" * 10_000)
+        await asyncio.sleep(0)
+        writer.write(MESSAGES[0])
+        await read(reader, 1)
+        assert len(taken.asked) < 5000
 
 
 async def test_one_connection_is_one_asker(gate: tuple[GateStandIn, int]):

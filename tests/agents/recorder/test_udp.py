@@ -169,6 +169,24 @@ async def test_the_client_that_was_silent_for_longest_gives_way(
     third.close()
 
 
+async def test_a_client_that_floods_is_a_stranger_again(
+    gate: GateStandIn, listener: UdpListener, client: Client, host: str
+):
+    """Its own socket is not a way past the others; it may become a client anew."""
+    flood = Client(listener, host)
+    await client.ask(b"c1")
+    await flood.ask(b"c1")
+    for _ in range(200):
+        flood.send(b"garbage")
+    async with asyncio.timeout(5):
+        while flood._socket.getsockname() in listener._clients:  # noqa: ASYNC110 - the loop has its turns
+            await asyncio.sleep(0)
+    assert client._socket.getsockname() in listener._clients
+    await flood.ask(b"c2")
+    assert flood._socket.getsockname() in listener._clients
+    flood.close()
+
+
 async def test_a_client_that_has_gone_is_forgotten(
     gate: GateStandIn, listener: UdpListener, client: Client
 ):
@@ -196,9 +214,11 @@ async def test_a_closed_listener_leaves_the_port(gate: GateStandIn):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1"])
-async def test_a_port_that_is_taken_is_an_error(gate: GateStandIn, host: str):
-    """The error names it."""
+@pytest.mark.parametrize("shared", [0, 1])
+async def test_a_port_that_is_taken_is_an_error(gate: GateStandIn, host: str, shared: int):
+    """The error names it. Also where who has it would share it, as another agent's gate would."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
         taken.bind((host, 0))
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match="cannot listen") as refused:
