@@ -75,6 +75,8 @@ class Endings:
 
     def next_deadline(self) -> int | None:
         """Return when `wake_up` has something to do."""
+        if not self._ending:
+            return None
         return min((each.due for _, each in self._told_to_stop()), default=None)
 
     def wake_up(self, now: int) -> list[RelayCommand]:

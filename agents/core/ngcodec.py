@@ -185,7 +185,10 @@ def _write(value: NgValue, parts: list[bytes]) -> None:
     elif isinstance(value, list):
         parts.append(b"l")
         for item in value:
-            _write(item, parts)
+            if isinstance(item, bytes):
+                parts.append(b"%d:%b" % (len(item), item))
+            else:
+                _write(item, parts)
         parts.append(b"e")
     else:
         parts.append(b"i%de" % value)

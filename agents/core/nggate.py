@@ -71,6 +71,14 @@ class Asker:
     where: str
     way: Way = field(repr=False)
     encoding: Encoding = Encoding.BENCODE
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # It is looked up several times for each message.
+        object.__setattr__(self, "_hash", hash((self.where, self.way)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,9 @@ class Questions:
 
     def next_deadline(self) -> int | None:
         """Return when `wake_up` has something to do."""
-        return min((each.due for each in self._waiting.values()), default=None)
+        if not self._waiting:
+            return None
+        return min(each.due for each in self._waiting.values())
 
     def wake_up(self, now: int) -> tuple[list[bytes], list[Question]]:
         """Return what to send again, and the questions that are given up (rule 2)."""

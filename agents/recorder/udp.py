@@ -105,12 +105,12 @@ class UdpListener:
             try:
                 data, address = self._general.recvfrom(_LARGEST)
             except OSError:
-                return
+                break
             known = self._clients.get(address)
             asker = known[0] if known is not None else self._asker(address)
             if self._ask(asker, data) and known is None:
                 self._welcome(address, asker)
-        # More than a few: rule 2.
+        # Rule 2. Also when there were few: a flood that this thread keeps up with takes all of it.
         self._loop.remove_reader(self._general.fileno())
         self._loop.call_later(_BREATH, self._listen_again)
 

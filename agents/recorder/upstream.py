@@ -15,7 +15,6 @@ from agents.config import Endpoint
 __all__ = ["Upstream"]
 
 _LARGEST = 65536
-_AT_ONCE = 64
 _BUFFER = 4 << 20
 
 
@@ -67,14 +66,11 @@ class Upstream:
         self._socket.close()
 
     def _read(self) -> None:
-        for _ in range(_AT_ONCE):
-            try:
-                data = self._socket.recv(_LARGEST)
-            except BlockingIOError:
-                return
-            except ConnectionRefusedError:
-                self._refused()
-                return
-            except OSError:
-                return
+        try:
+            data = self._socket.recv(_LARGEST)
+        except ConnectionRefusedError:
+            self._refused()
+        except OSError:
+            pass  # There was none.
+        else:
             self._answered(data)
