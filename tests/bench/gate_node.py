@@ -8,6 +8,7 @@ import sys
 import time
 
 from agents.config import Endpoint, RelayConfig
+from agents.process import hurry, settle_memory
 from agents.recorder.gate import Gate
 
 
@@ -30,9 +31,11 @@ async def main() -> None:
         packets=lambda flow: 0,
         fail=lambda error: sys.exit(repr(error)),
     )
+    hurry()  # As the agent does.
     async with gate.running():
         while not gate.status()["ready"]:  # noqa: ASYNC110 - nothing else tells
             await asyncio.sleep(0.05)
+        settle_memory()
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         await stopped.wait()

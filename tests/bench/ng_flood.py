@@ -1,30 +1,41 @@
-"""Sends garbage to a port from many sockets, so many datagrams a second, for so many seconds."""
+"""Sends garbage to a port from many sockets, as fast as it can, until it is told to stop.
+
+Half of it is octets at random, half has a cookie and looks like a message at first.
+"""
 
 from __future__ import annotations
 
-import os
+import random
+import secrets
+import signal
 import socket
 import sys
 import time
 
-SOCKETS = 32
-BATCH = 50
+SOCKETS = 200
+BATCH = 500
 
 
 def main() -> None:
-    """Flood, and say how much was sent."""
-    port, rate, seconds = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
+    """Flood, and say how much a second was sent."""
     sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(SOCKETS)]
-    garbage = [b"d7:command5:offer" + os.urandom(200), b"x" * 900, b"1 d4:sdp!", os.urandom(64)]
+    for one in sockets:
+        one.setblocking(False)
+        one.connect(("127.0.0.1", int(sys.argv[1])))
+    garbage = [random.randbytes(random.randrange(1, 700)) for _ in range(200)]
+    garbage += [secrets.token_hex(6).encode() + b" d" + each for each in garbage]
+    random.shuffle(garbage)
+    stop: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: stop.append(number))
     sent, start = 0, time.perf_counter()
-    while (now := time.perf_counter() - start) < seconds:
-        if sent > rate * now:
-            time.sleep(0.0005)
-            continue
+    while not stop:
         for _ in range(BATCH):
-            sockets[sent % SOCKETS].sendto(garbage[sent % len(garbage)], ("127.0.0.1", port))
             sent += 1
-    sys.stdout.write(f"{sent}\n")
+            try:
+                sockets[sent % SOCKETS].send(garbage[sent % len(garbage)])
+            except OSError:
+                continue
+    sys.stdout.write(f"{sent / (time.perf_counter() - start):.0f}\n")
 
 
 if __name__ == "__main__":

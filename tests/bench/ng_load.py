@@ -1,19 +1,30 @@
 """Sets up and ends calls at a rate through an NG port, and says how long each message took.
 
-Arguments: port, calls a second, seconds. Calls begin when their time has come, whether those before
-them are done or not. Prints one JSON object: latencies in milliseconds, and what was lost.
+Arguments: port, calls a second, seconds. Prints one JSON object.
+
+1. Messages go out when the schedule says so, evenly, whatever becomes of the answers: a call's
+   answer and delete follow its offer after a fixed time, so that calls stand beside each other.
+2. They come from sockets that are kept, as those of Kamailio's children are, which have pinged
+   before: how often until there was an answer is told.
+3. What is not answered is sent again as Kamailio does unless told otherwise (`AGAIN`, `TIMES`). The
+   time that an answer took counts from the first time; what is never answered is lost.
 """
 
 from __future__ import annotations
 
+import gc
 import json
-import selectors
+import secrets
+import select
 import socket
 import sys
 import time
+from collections import deque
+from collections.abc import Iterator
 
 SOCKETS = 8
-PATIENCE = 1.0
+HOLD = 0.5  # seconds from offer to delete
+AGAIN, TIMES = 1.0, 5
 SDP = (
     "v=0\r\no=- 1 1 IN IP4 {0}\r\ns=-\r\nc=IN IP4 {0}\r\nt=0 0\r\nm=audio {1} RTP/AVP 8 0 101\r\n"
     "a=rtpmap:8 PCMA/8000\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\n"
@@ -44,66 +55,94 @@ def steps(call: str) -> list[bytes]:
     ]
 
 
-def greet(sockets: list[socket.socket]) -> None:
-    """Let the other side know its clients, as a proxy's are known since it started."""
-    for one in sockets:
-        one.settimeout(0.2)
-        for attempt in range(20):
-            try:
-                one.send(b"hello-%d d7:command4:pinge" % attempt)
-                one.recv(65535)
-                break
-            except TimeoutError:
-                continue
+def schedule(rate: float, seconds: float) -> Iterator[tuple[float, bytes, bytes]]:
+    """Yield when, under which cookie, and what (rule 1)."""
+    token = secrets.token_hex(4)
+    for number in range(max(1, int(rate * seconds))):
+        for step, message in enumerate(steps(f"{token}-{number}@bench")):
+            due = number / rate + step * (HOLD / 2 + 1 / (3 * rate))
+            cookie = f"{token}_{number}_{step}".encode()
+            yield due, cookie, cookie + b" " + message
+
+
+def greet(one: socket.socket) -> int:
+    """Ping until there is an answer; how often (rule 2)."""
+    one.settimeout(0.1)
+    for times in range(1, 500):
+        one.send(b"hello-%d d7:command4:pinge" % times)
+        try:
+            one.recv(65535)
+        except TimeoutError:
+            continue
         one.setblocking(False)
+        return times
+    raise RuntimeError("nobody answers a ping")
+
+
+class Load:
+    """What was sent and is not answered yet, and how long the answers took."""
+
+    def __init__(self, sockets: list[socket.socket]) -> None:
+        self._sockets = sockets
+        self._began: dict[bytes, float] = {}
+        self._sent: deque[tuple[float, int, int, bytes, bytes]] = deque()  # in order of time
+        self.taken: list[float] = []
+        self.failed = self.lost = self.again = 0
+
+    def run(self, messages: list[tuple[float, bytes, bytes]]) -> None:
+        """Send what is due, and wait for the answers."""
+        done, start = 0, time.perf_counter()
+        while self._sent or done < len(messages):
+            due = start + messages[done][0] if done < len(messages) else float("inf")
+            first = min(due, self._sent[0][0]) if self._sent else due
+            wait = max(0.0, first - time.perf_counter())
+            for one in select.select(self._sockets, (), (), wait)[0]:
+                self._answered(one.recv(65535))
+            now = time.perf_counter()
+            if due <= now:
+                _, cookie, data = messages[done]
+                self._began[cookie] = time.perf_counter()
+                self._send(1, done % SOCKETS, cookie, data)
+                done += 1
+            while self._sent and (self._sent[0][0] <= now or self._sent[0][3] not in self._began):
+                self._look(*self._sent.popleft()[1:])
+
+    def _send(self, times: int, number: int, cookie: bytes, data: bytes) -> None:
+        self._sent.append((time.perf_counter() + AGAIN, times, number, cookie, data))
+        self._sockets[number].send(data)
+
+    def _answered(self, answer: bytes) -> None:
+        cookie, _, body = answer.partition(b" ")
+        began = self._began.pop(cookie, None)
+        if began is not None:
+            self.taken.append((time.perf_counter() - began) * 1000)
+            self.failed += b"6:result2:ok" not in body
+
+    def _look(self, times: int, number: int, cookie: bytes, data: bytes) -> None:
+        """Rule 3."""
+        if cookie not in self._began:
+            return
+        if times > TIMES:
+            del self._began[cookie]
+            self.lost += 1
+            return
+        self.again += 1
+        self._send(times + 1, number, cookie, data)
 
 
 def main() -> None:
     """Make the load and print the figures."""
     port, rate, seconds = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
-    selector = selectors.DefaultSelector()
-    sockets = []
-    for _ in range(SOCKETS):
-        one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(SOCKETS)]
+    for one in sockets:
         one.connect(("127.0.0.1", port))
-        one.setblocking(False)
-        selector.register(one, selectors.EVENT_READ)
-        sockets.append(one)
-    waiting: dict[bytes, tuple[float, list[bytes], int]] = {}
-    taken: list[float] = []
-    failed = begun = 0
-    calls = max(1, int(rate * seconds))
-    greet(sockets)
-    start = time.perf_counter()
-
-    def send(number: int, left: list[bytes]) -> None:
-        cookie = b"%d_%d_%d" % (port, number, len(left))
-        waiting[cookie] = (time.perf_counter(), left, number)
-        sockets[number % SOCKETS].send(cookie + b" " + left[0])
-
-    while begun < calls or waiting:
-        now = time.perf_counter() - start
-        while begun < calls and begun / rate <= now:
-            send(begun, steps(f"{start}-{begun}@bench"))
-            begun += 1
-        if begun >= calls and now > seconds + PATIENCE:
-            break
-        due = begun / rate - now if begun < calls else 0.01
-        for key, _ in selector.select(max(0.0, min(due, 0.01))):
-            try:
-                data = key.fileobj.recv(65535)  # type: ignore[union-attr]
-            except OSError:
-                continue
-            cookie, _, body = data.partition(b" ")
-            found = waiting.pop(cookie, None)
-            if found is None:
-                continue
-            taken.append((time.perf_counter() - found[0]) * 1000)
-            failed += b"6:result2:ok" not in body
-            if len(found[1]) > 1:
-                send(found[2], found[1][1:])
-    told = {"taken": taken, "lost": len(waiting), "failed": failed, "calls": begun}
-    sys.stdout.write(json.dumps(told))
+    pings = max(map(greet, sockets))
+    messages = sorted(schedule(rate, seconds))
+    gc.disable()
+    load = Load(sockets)
+    load.run(messages)
+    told = {"taken": load.taken, "failed": load.failed, "lost": load.lost, "again": load.again}
+    sys.stdout.write(json.dumps(told | {"pings": pings}))
 
 
 if __name__ == "__main__":
