@@ -8,8 +8,9 @@
    and revoking what is revoked. Another authority under a known id is denied.
 4. Revoking stops every live capture under the authority in the same transaction; it needs no
    signature, no witness and no agent.
-5. The record of a registration holds every signed field but the sealed subjects: what
-   47 CFR 1.20004(a) and TKÜV section 16(1) ask to be on record, and no subject.
+5. The record of a registration holds every signed field, what 47 CFR 1.20004(a) and TKÜV section
+   16(1) ask to be on record, and the signed envelope itself, the subjects sealed in it: whoever may
+   read records can check the people's signatures, and learns no subject.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from guard.core import approval, canonical, lifecycle
 from guard.core import envelope as dsse
 from guard.core.approval import Inspection
 from guard.core.authority import Authority
+from guard.core.fields import encode_base64
 from guard.core.instruments import EMERGENCY_UNSIGNED
 from guard.core.lifecycle import AuthorityEvent, AuthorityState, CaptureEvent
 from guard.core.reasons import Reason, Refused
@@ -96,6 +98,7 @@ class Authorities:
                 "authority_digest": dsse.digest(signed),
                 "by": caller.name,
                 "keyid": signature.keyid,
+                "sig": encode_base64(signature.sig),
                 "state": str(put.state),
             }
             record = self.office.record(RecordKind.AUTHORITY_APPROVED, now, body)
@@ -206,11 +209,16 @@ def _row(found: Inspection, envelope: bytes, policy: TrustPolicy, index: int) ->
 
 
 def _fields(envelope: bytes, digest: str) -> dict[str, Any]:
-    """Return the signed fields for the record, without the sealed subjects (rule 5)."""
+    """Return the signed fields for the record, and the envelope (rule 5)."""
     payload = dsse.parse(envelope, dsse.Kind.AUTHORITY).payload
     said = canonical.decode(payload, limit=dsse.MAX_ENVELOPE)
     del said["sealed_subjects"]
-    return {"authority": said, "authority_digest": digest, "authority_id": said["id"]}
+    return {
+        "authority": said,
+        "authority_digest": digest,
+        "authority_id": said["id"],
+        "envelope": encode_base64(envelope),
+    }
 
 
 def _require_authority(view: Reads, authority_id: str) -> AuthorityRow:

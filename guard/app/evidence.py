@@ -39,13 +39,13 @@ class EvidenceDesk:
         trusted = self._trusted(checkpoint, now)
         if trusted is None or trusted.size <= row.evidence_index:
             return None
-        (record,) = view.entries(row.evidence_index, 1)
+        (entry,) = view.entries(row.evidence_index, 1)
         hashes = self._office.ledger.inclusion(row.evidence_index, trusted.size)
         proof = LogProof(
             index=row.evidence_index,
             hashes=tuple(hashes),
             checkpoint=checkpoint,
-            extra=encode_opening(record),
+            extra=encode_opening(entry.record()),
         )
         return Evidence(authority=authority.envelope, grant=row.grant, proof=encode_proof(proof))
 

@@ -18,6 +18,7 @@ from guard.app.office import Office
 from guard.app.ports import Plan, Reads
 from guard.core import envelope as dsse
 from guard.core.decision import CaptureRequest, Deny, Permit, decide
+from guard.core.fields import format_time
 from guard.core.grant import encode_grant, make_grant
 from guard.core.lifecycle import CaptureState
 from guard.core.reasons import Refused
@@ -108,8 +109,11 @@ def _record(
         "authority_id": row.authority_id,
         "grant_digest": dsse.digest(row.grant),
         "grant_id": row.id,
+        "lease_seconds": row.lease_seconds,
         "level": str(row.level),
         "node": row.node,
+        "not_after": format_time(row.not_after),
+        "not_before": format_time(row.not_before),
         "principal": row.principal,
         "provisional": permit.authority.provisional,
         "request_id": row.request_id,

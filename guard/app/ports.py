@@ -96,8 +96,8 @@ class Reads(Protocol):
     def last_receipt(self, node: str) -> tuple[int, str]:
         """Return a node's last sequence and digest, or 0 and 64 zeros."""
 
-    def entries(self, start: int, limit: int) -> list[Record]:
-        """Return the log's records from an index on."""
+    def entries(self, start: int, limit: int) -> list[Entry]:
+        """Return the log's records from an index on, erased ones without salt and body."""
 
     def size(self) -> int:
         """Return the number of records."""
@@ -167,7 +167,10 @@ class Store(Protocol):
         """Return a view of what is committed now."""
 
     def leaves(self) -> Iterator[bytes]:
-        """Yield every leaf's data, computed from the stored records, in order."""
+        """Yield every leaf's data in order, each held against what is left of its record.
+
+        Raises LedgerUnavailable for a record that was altered or is missing.
+        """
 
     def close(self) -> None:
         """Let go of files and locks."""

@@ -7,7 +7,7 @@
    never dropped, with an incident before it that says that the chain is broken.
 3. A node that comes back with a lower number than the last one has lost its memory, or somebody
    turned it back: an incident, after which its chain goes on from the number it gave.
-4. An incident of the node's own is recorded as it is; it is about no grant and moves nothing.
+4. The record holds the envelope as the node signed it, so that whoever reads it can check it.
 5. A receipt moves its capture along the table in `guard.core.lifecycle`; one that the table does
    not admit, or about a capture that the guard does not know, is recorded and moves nothing.
 """
@@ -26,6 +26,7 @@ from guard.app.office import Office
 from guard.app.ports import Plan, Reads
 from guard.core import envelope as dsse
 from guard.core import lifecycle
+from guard.core.fields import encode_base64, format_time
 from guard.core.lifecycle import CaptureEvent, CaptureState
 from guard.core.reasons import Refused
 from guard.core.receipt import FIRST_PREVIOUS, Receipt, ReceiptKind, parse_receipt
@@ -45,6 +46,7 @@ _RECORDS: Final[Mapping[ReceiptKind, RecordKind]] = MappingProxyType(
         ReceiptKind.REFUSED: RecordKind.CAPTURE_REFUSED,
         ReceiptKind.NOTHING_CAPTURED: RecordKind.NOTHING_CAPTURED,
         ReceiptKind.INCIDENT: RecordKind.INCIDENT,
+        ReceiptKind.HEARTBEAT: RecordKind.NODE_HEARTBEAT,
     }
 )
 _EVENTS: Final[Mapping[ReceiptKind, CaptureEvent]] = MappingProxyType(
@@ -112,7 +114,7 @@ class Receipts:
             ]
             row = view.capture(receipt.grant_id) if receipt.grant_id is not None else None
             moved = _moved(row, receipt, index + len(records))
-            records.append(self._record(now, receipt, digest, row))
+            records.append(self._record(now, receipt, envelope, row))
             if moved is not None:
                 changes.append(PutCapture(moved))
             return Plan(result=receipt.sequence, records=records, changes=changes)
@@ -120,17 +122,21 @@ class Receipts:
         return await self.office.execute(plan)
 
     def _record(
-        self, now: datetime, receipt: Receipt, digest: str, row: CaptureRow | None
+        self, now: datetime, receipt: Receipt, envelope: bytes, row: CaptureRow | None
     ) -> Record:
         body: dict[str, Any] = {
             "details": dict(receipt.details),
             "node": receipt.node,
-            "node_time": receipt.time.isoformat(),
-            "receipt_digest": digest,
+            "node_time": format_time(receipt.time),
+            "previous": receipt.previous,
+            "receipt": encode_base64(envelope),
+            "receipt_digest": dsse.digest(envelope),
             "sequence": receipt.sequence,
         }
         if receipt.grant_id is not None:
             body["grant_id"] = receipt.grant_id
+        if receipt.kind is ReceiptKind.HEARTBEAT:
+            body["armed"] = list(receipt.armed)
         if row is not None:
             body["authority_id"] = row.authority_id
         return self.office.record(_RECORDS[receipt.kind], now, body)

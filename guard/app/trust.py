@@ -19,6 +19,7 @@ from guard.app.changes import PutTrustPolicy
 from guard.app.office import Office
 from guard.app.ports import Plan, Reads
 from guard.core import envelope as dsse
+from guard.core.fields import encode_base64
 from guard.core.policycodec import parse_policy
 from guard.core.reasons import Reason, Refused
 from guard.core.record import RecordKind
@@ -97,6 +98,7 @@ class Trust:
     def _changed(self, trusted: TrustedPolicy, now: datetime, by: str) -> Plan[None]:
         body = {
             "by": by,
+            "envelope": encode_base64(trusted.envelope),
             "policy_digest": dsse.digest(trusted.envelope),
             "version": trusted.policy.version,
         }

@@ -30,7 +30,7 @@ from guard.cli.log_verification import (
 )
 from guard.cli.output import table
 from guard.cli.profile import write_whole
-from guard.core.fields import format_time
+from guard.core.fields import format_time, parse_time
 from guard.core.record import RecordKind
 
 __all__ = ["log"]
@@ -73,11 +73,9 @@ def checkpoint(invocation: Invocation) -> None:
 def entries(invocation: Invocation, start: int, limit: int | None, kind: str | None) -> None:
     """Read the records in order. Needs the role auditor."""
     with invocation.connected() as connection:
-        found = [
-            each
-            for each in fetched_records(connection, start=start, limit=limit)
-            if kind is None or each.record.kind == kind
-        ]
+        end = start + limit if limit else 0
+        records = fetched_records(connection, purpose="log entries", start=start, end=end)
+        found = [each for each in records if kind is None or each.entry.kind == kind]
     invocation.output.done(
         {"records": [_json(each) for each in found]},
         table(("index", "time", "kind", "record"), map(_row, found)) if found else "No record.",
@@ -85,19 +83,21 @@ def entries(invocation: Invocation, start: int, limit: int | None, kind: str | N
 
 
 def _json(each: Numbered) -> dict[str, Any]:
-    record = each.record
     return {
         "index": each.index,
-        "time": format_time(record.time),
-        "kind": record.kind.value,
-        "body": dict(record.body),
-        "salt": record.salt.hex(),
+        "time": each.entry.time,
+        "kind": each.entry.kind,
+        "digest": each.entry.digest.hex(),
+        "body": dict(each.record.body) if each.record else None,
+        "salt": each.record.salt.hex() if each.record else None,
     }
 
 
 def _row(each: Numbered) -> tuple[str, ...]:
-    words = " ".join(f"{key}={value}" for key, value in _flat(each.record.body))
-    return (str(each.index), stamp(each.record.time), each.record.kind.value, words)
+    words = "(erased)"
+    if each.record is not None:
+        words = " ".join(f"{key}={value}" for key, value in _flat(each.record.body))
+    return (str(each.index), stamp(parse_time(each.entry.time)), each.entry.kind, words)
 
 
 def _flat(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -139,7 +139,8 @@ def prove(invocation: Invocation, index: int, out: Path | None) -> None:
         write_whole(out, proof, mode=0o644)
     invocation.output.done(
         _json(proven) | {"proof": proof.decode()},
-        f"Record {index}, {proven.record.kind} of {stamp(proven.record.time)}, is in the log."
+        f"Record {index}, {proven.entry.kind} of {stamp(parse_time(proven.entry.time))}, is in "
+        f"the log."
         f"{f' The proof is in {out}.' if out else ''}",
     )
 

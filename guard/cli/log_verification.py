@@ -20,8 +20,8 @@ from datetime import datetime
 from guard.api.v1.audit_service_pb2 import (
     GetCheckpointRequest,
     GetConsistencyProofRequest,
-    ListRecordsRequest,
     LogRecord,
+    ReadRecordsRequest,
 )
 from guard.cli.connection import Connection
 from guard.cli.exits import TroubleError, checking
@@ -50,17 +50,16 @@ __all__ = [
     "verify_proof",
 ]
 
-_PAGE = 500
 _PATIENCE = 25  # tries, a fifth of a second apart: witnesses cosign just after the log has signed
 _PAUSE = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numbered:
-    """A record with its index in the log."""
+    """A record with its index in the log; `record` is None when it was erased."""
 
     index: int
-    record: Record
+    record: Record | None
     entry: Entry = field(repr=False)
 
 
@@ -154,30 +153,34 @@ def remember(profile: Profile, seen: Seen) -> None:
 
 
 def fetched_records(
-    connection: Connection, *, start: int = 0, limit: int | None = None, end: int | None = None
+    connection: Connection, *, purpose: str, start: int = 0, end: int = 0, follow: bool = False
 ) -> Iterator[Numbered]:
-    """Yield records in order, page by page; raises TroubleError for one out of order."""
-    index, left = start, limit
-    while left is None or left > 0:
-        size = _PAGE if left is None else min(left, _PAGE)
-        request = ListRecordsRequest(start=index, page_size=size)
-        page = connection.call(connection.audit.ListRecords, request)
-        for shown in page.records[: min(size, end - index) if end is not None else size]:
+    """Yield records in order, which the guard puts on record; raises TroubleError.
+
+    `purpose` is the command that reads; `end` 0 means all that there are.
+    """
+    request = ReadRecordsRequest(start=start, end=end, follow=follow, purpose=purpose)
+    index = start
+    for page in connection.stream(connection.audit.ReadRecords, request):
+        for shown in page.records:
             if shown.index != index:
                 raise TroubleError(f"the guard left out record {index}")
             yield _numbered(shown)
             index += 1
-        left = None if left is None else left - len(page.records)
-        if not page.records or index >= (page.size if end is None else end):
-            return
 
 
 def _numbered(shown: LogRecord) -> Numbered:
+    erased = not shown.salt and not shown.body
     entry = Entry(
-        kind=shown.kind, time=format_time(moment(shown.time)), salt=shown.salt, body=shown.body
+        kind=shown.kind,
+        time=format_time(moment(shown.time)),
+        digest=shown.digest,
+        salt=None if erased else shown.salt,
+        body=None if erased else shown.body,
     )
     with checking(f"record {shown.index}"):
-        return Numbered(index=shown.index, record=entry.record(), entry=entry)
+        record = None if erased else entry.record()
+    return Numbered(index=shown.index, record=record, entry=entry)
 
 
 def recomputed(
@@ -188,9 +191,10 @@ def recomputed(
     Raises TroubleError.
     """
     tree, kinds = Tree(), Counter[str]()
-    for each in fetched_records(connection, end=seen.trusted.size):
+    records = fetched_records(connection, purpose="log verify", end=seen.trusted.size)
+    for each in records:
         tree.append(leaf_hash(each.entry.leaf()))
-        kinds[each.record.kind.value] += 1
+        kinds[each.entry.kind] += 1
         progress(tree.size)
     heads = [(seen.trusted.size, seen.trusted.root)]
     if seen.before is not None:

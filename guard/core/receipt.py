@@ -4,7 +4,10 @@
    the next number, so that one left out is seen.
 2. Each kind has details that it must have (``REQUIRED_DETAILS``); further ones may stand beside
    them. Details are numbers and single lines, never subjects or content.
-3. Every kind is about one grant, but for `incident`: it is about something that had none.
+3. Every kind is about one grant, but for two: an `incident` is about something that had none, and
+   a `heartbeat` lists every grant that is armed, an empty list included.
+4. A heartbeat names at most `MOST_ARMED` grants, in ascending order; what is more follows in
+   further parts. `every` says after how many seconds at the latest the next one is made.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from guard.core import canonical
 from guard.core.fields import (
@@ -30,7 +33,10 @@ from guard.core.fields import (
 )
 
 FIRST_PREVIOUS: Final = "0" * 64
-MAX_RECEIPT = 8192
+MAX_RECEIPT = 32 * 1024
+MOST_ARMED: Final = 500
+LEAST_EVERY: Final = 10
+MOST_EVERY: Final = 600
 MAX_DETAILS = 32
 _LARGEST = 2**53 - 1
 _DETAIL = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -45,7 +51,10 @@ class ReceiptKind(StrEnum):
     REFUSED = "refused"
     NOTHING_CAPTURED = "nothing_captured"
     INCIDENT = "incident"
+    HEARTBEAT = "heartbeat"
 
+
+_ABOUT_NONE: Final = frozenset({ReceiptKind.INCIDENT, ReceiptKind.HEARTBEAT})
 
 REQUIRED_DETAILS: Final[Mapping[ReceiptKind, Mapping[str, type]]] = MappingProxyType(
     {
@@ -64,10 +73,12 @@ REQUIRED_DETAILS: Final[Mapping[ReceiptKind, Mapping[str, type]]] = MappingProxy
         ReceiptKind.REFUSED: {"reason": str},
         ReceiptKind.NOTHING_CAPTURED: {},
         ReceiptKind.INCIDENT: {"what": str},
+        ReceiptKind.HEARTBEAT: {"every": int, "armed": int, "part": int, "parts": int},
     }
 )
 """``size`` is of the sealed file in bytes, ``bytes`` of the packets in it before sealing; ``first``
-and ``last`` are the times of its first and last packet. ``what`` names what was tried or found."""
+and ``last`` are the times of its first and last packet. ``what`` names what was tried or found.
+``armed`` of a heartbeat counts the grants of all its parts; ``part`` counts from 1 to ``parts``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +92,7 @@ class Receipt:
     time: datetime
     grant_id: str | None
     details: Mapping[str, str | int]
+    armed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require_match(self.node, NAME, "the receipt's node")
@@ -90,7 +102,7 @@ class Receipt:
             (self.sequence == 1) == (self.previous == FIRST_PREVIOUS),
             "only the first receipt has no predecessor",
         )
-        about_none = self.kind is ReceiptKind.INCIDENT
+        about_none = self.kind in _ABOUT_NONE
         require((self.grant_id is None) == about_none, "the receipt's kind does not fit its grant")
         if self.grant_id is not None:
             require_match(self.grant_id, UUID, "the receipt's grant")
@@ -99,6 +111,22 @@ class Receipt:
             _require_detail(name, value)
         for name, kind in REQUIRED_DETAILS[self.kind].items():
             require(type(self.details.get(name)) is kind, f"the receipt lacks its {name}")
+        self._require_armed()
+
+    def _require_armed(self) -> None:
+        """Hold the list of a heartbeat to rule 4; no other kind has one."""
+        if self.kind is not ReceiptKind.HEARTBEAT:
+            require(not self.armed, "only a heartbeat lists what is armed")
+            return
+        require(len(self.armed) <= MOST_ARMED, "the heartbeat lists too many grants")
+        require(list(self.armed) == sorted(set(self.armed)), "the heartbeat's list is not in order")
+        for grant_id in self.armed:
+            require_match(grant_id, UUID, "an armed grant")
+        every, parts = self.details["every"], self.details["parts"]
+        require(LEAST_EVERY <= int(every) <= MOST_EVERY, "the heartbeat's interval is out of range")
+        require(
+            1 <= int(self.details["part"]) <= int(parts), "the heartbeat's part is out of range"
+        )
 
 
 def _require_detail(name: str, value: object) -> None:
@@ -111,7 +139,7 @@ def _require_detail(name: str, value: object) -> None:
 
 def encode_receipt(receipt: Receipt) -> bytes:
     """Write the payload of a receipt."""
-    payload = {
+    payload: dict[str, Any] = {
         "details": dict(receipt.details),
         "kind": receipt.kind.value,
         "node": receipt.node,
@@ -121,20 +149,27 @@ def encode_receipt(receipt: Receipt) -> bytes:
     }
     if receipt.grant_id is not None:
         payload["grant_id"] = receipt.grant_id
+    if receipt.kind is ReceiptKind.HEARTBEAT:
+        payload["armed"] = list(receipt.armed)
     return canonical.encode(payload)
 
 
 def parse_receipt(payload: bytes) -> Receipt:
     """Read the payload of a receipt; its signature and place in the chain are not checked here."""
     fields = Fields(canonical.decode(payload, limit=MAX_RECEIPT), "receipt")
+    kind = fields.choice("kind", ReceiptKind)
+    armed: tuple[str, ...] = ()
+    if kind is ReceiptKind.HEARTBEAT:
+        armed = tuple(fields.text_list("armed", least=0, most=MOST_ARMED))
     receipt = Receipt(
         node=fields.text("node"),
         sequence=fields.integer("sequence", least=1, most=_LARGEST),
         previous=fields.text("previous"),
-        kind=fields.choice("kind", ReceiptKind),
+        kind=kind,
         time=fields.time("time"),
         grant_id=fields.optional_text("grant_id"),
         details=fields.child("details").rest(),
+        armed=armed,
     )
     fields.finish()
     return receipt

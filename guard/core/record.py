@@ -5,8 +5,11 @@
 2. The salt is 32 random bytes, drawn for each record.
 3. An opening (kind, time, salt, body) lets anybody compute the leaf; nothing in it is believed for
    any other reason.
-4. A body is canonical JSON of at most 64 KiB. It holds no subject, no key and no content.
-5. The body of `capture_granted` holds `grant_digest`, `grant_id`, `authority_id`, `node` and
+4. A body is canonical JSON of at most 512 KiB: signed documents stand in it whole, so that the
+   records alone are enough to check them. It holds no subject, no key and no content.
+5. A record is erased by forgetting its salt and its body. The digest stays, and with it the leaf:
+   the tree is whole, and nobody can tell what was said (crypto-erasure).
+6. The body of `capture_granted` holds `grant_digest`, `grant_id`, `authority_id`, `node` and
    `principal`.
 """
 
@@ -25,7 +28,7 @@ from guard.core.note import decode_base64, encode_base64
 from guard.core.reasons import Reason, Refused
 
 SALT_BYTES = 32
-MAX_BODY_BYTES = 64 * 1024
+MAX_BODY_BYTES = 512 * 1024
 _MAX_OPENING_BYTES = 2 * MAX_BODY_BYTES
 _OPENING = {"body", "kind", "salt", "time"}
 
@@ -52,6 +55,14 @@ class RecordKind(StrEnum):
     REQUEST_DENIED = "request_denied"
     INCIDENT = "incident"
     TRUST_POLICY_CHANGED = "trust_policy_changed"
+    NODE_HEARTBEAT = "node_heartbeat"
+    FINDING = "finding"
+    FINDING_CLOSED = "finding_closed"
+    RECORDS_READ = "records_read"
+    RECORDS_ERASED = "records_erased"
+    SAMPLE_COMMITTED = "sample_committed"
+    CERTIFICATE_FILED = "certificate_filed"
+    REVIEW_FILED = "review_filed"
 
 
 _KINDS: Mapping[str, RecordKind] = {kind.value: kind for kind in RecordKind}
@@ -74,25 +85,51 @@ class Record:
 
 
 class Entry(NamedTuple):
-    """A record in its stored parts: what the log keeps, and what the leaf is computed from."""
+    """A record in its stored parts: what the log keeps, and what the leaf is computed from.
+
+    `digest` is 32 bytes; `salt` and `body` are None once the record is erased (rule 5).
+    """
 
     kind: str
     time: str
-    salt: bytes
-    body: bytes
+    digest: bytes
+    salt: bytes | None
+    body: bytes | None
+
+    @property
+    def erased(self) -> bool:
+        """Whether only the leaf is left."""
+        return self.salt is None or self.body is None
 
     def leaf(self) -> bytes:
         """Return the leaf's data (rule 1).
 
         Kind and time are plain ASCII without anything to escape, so this spells out the JSON.
         """
-        digest = sha256(self.salt + self.body).hexdigest()
+        digest = self.digest.hex()
         return f'{{"digest":"{digest}","kind":"{self.kind}","time":"{self.time}"}}'.encode()
 
+    def check(self) -> None:
+        """Hold salt and body, where they are left, against the digest.
+
+        Raises Refused(DOCUMENT_MALFORMED).
+        """
+        if self.salt is None or self.body is None:
+            return
+        if self.digest != _digest(self.salt, self.body):
+            raise _malformed("a record is not what its digest was made of")
+
     def record(self) -> Record:
-        """Return the record. Raises Refused(DOCUMENT_MALFORMED)."""
+        """Read the parts.
+
+        Raises Refused(DOCUMENT_MALFORMED) for parts that make no record: an erased one, or a digest
+        that is not that of salt and body.
+        """
+        if self.salt is None or self.body is None:
+            raise _malformed("the record was erased")
         if self.kind not in _KINDS or len(self.salt) != SALT_BYTES:
             raise _malformed("a record has an unknown kind or a salt of another length")
+        self.check()
         return Record(
             kind=_KINDS[self.kind],
             time=parse_time(self.time),
@@ -114,7 +151,8 @@ def encode_body(record: Record) -> bytes:
 
 def entry_of(record: Record) -> Entry:
     """Return the stored parts. Raises Refused(DOCUMENT_MALFORMED), as `encode_body` does."""
-    return Entry(record.kind.value, format_time(record.time), record.salt, encode_body(record))
+    body = encode_body(record)
+    return _entry(record.kind.value, format_time(record.time), record.salt, body)
 
 
 def leaf(record: Record) -> bytes:
@@ -139,12 +177,16 @@ def parse_opening(data: bytes) -> Record:
     opening = canonical.decode(data, limit=_MAX_OPENING_BYTES)
     if opening.keys() != _OPENING or not all(isinstance(v, str) for v in opening.values()):
         raise _malformed("an opening holds body, kind, salt and time")
-    return Entry(
-        kind=opening["kind"],
-        time=opening["time"],
-        salt=decode_base64(opening["salt"]),
-        body=decode_base64(opening["body"]),
-    ).record()
+    salt, body = decode_base64(opening["salt"]), decode_base64(opening["body"])
+    return _entry(opening["kind"], opening["time"], salt, body).record()
+
+
+def _entry(kind: str, time: str, salt: bytes, body: bytes) -> Entry:
+    return Entry(kind=kind, time=time, digest=_digest(salt, body), salt=salt, body=body)
+
+
+def _digest(salt: bytes, body: bytes) -> bytes:
+    return sha256(salt + body).digest()
 
 
 def _malformed(detail: str) -> Refused:

@@ -4,10 +4,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
+
 from guard.api.v1 import audit_service_pb2 as messages
 from guard.api.v1.audit_service_pb2_grpc import AuditServiceServicer
-from guard.app.audit import Audit
-from guard.services.translate import MAX_PAGE_BYTES, page_size, to_log_record
+from guard.app.audit import Audit, Reading
+from guard.app.denial import MalformedError
+from guard.core.record import Entry
+from guard.services.gate import admission
+from guard.services.translate import MAX_PAGE_BYTES, required_text, to_log_record
 
 __all__ = ["AuditService"]
 
@@ -18,20 +23,22 @@ class AuditService(AuditServiceServicer):
     def __init__(self, audit: Audit) -> None:
         self._audit = audit
 
-    async def ListRecords(
-        self, request: messages.ListRecordsRequest, _context: object
-    ) -> messages.ListRecordsResponse:
-        """List records in order."""
-        records, size = self._audit.records(request.start, page_size(request.page_size))
-        answer = messages.ListRecordsResponse(size=size)
-        room = MAX_PAGE_BYTES
-        for index, record in enumerate(records, request.start):
-            made = to_log_record(index, record)
-            room -= made.ByteSize()
-            if room < 0 and answer.records:
-                break
-            answer.records.append(made)
-        return answer
+    async def ReadRecords(
+        self, request: messages.ReadRecordsRequest, _context: object
+    ) -> AsyncIterator[messages.ReadRecordsResponse]:
+        """Stream records."""
+        if request.follow and request.end:
+            raise MalformedError("a reading that follows has no end")
+        reading = Reading(
+            reader=admission().caller.principal,
+            start=request.start,
+            end=request.end or None,
+            follow=request.follow,
+            purpose=required_text(request.purpose, "purpose"),
+        )
+        async for first, entries in self._audit.read(reading):
+            for answer in _answers(first, entries):
+                yield answer
 
     async def GetCheckpoint(
         self, _request: messages.GetCheckpointRequest, _context: object
@@ -43,7 +50,8 @@ class AuditService(AuditServiceServicer):
         self, request: messages.GetInclusionProofRequest, _context: object
     ) -> messages.GetInclusionProofResponse:
         """Prove that a record is in the log."""
-        return messages.GetInclusionProofResponse(proof=self._audit.inclusion(request.index))
+        proof = await self._audit.inclusion(request.index, admission().caller.principal)
+        return messages.GetInclusionProofResponse(proof=proof)
 
     async def GetConsistencyProof(
         self, request: messages.GetConsistencyProofRequest, _context: object
@@ -51,3 +59,16 @@ class AuditService(AuditServiceServicer):
         """Prove that one checkpoint continues another."""
         hashes = self._audit.consistency(request.old_size, request.new_size)
         return messages.GetConsistencyProofResponse(hashes=hashes)
+
+
+def _answers(first: int, entries: list[Entry]) -> Iterator[messages.ReadRecordsResponse]:
+    """Put records into messages that every client takes."""
+    answer, room = messages.ReadRecordsResponse(), MAX_PAGE_BYTES
+    for index, entry in enumerate(entries, first):
+        made = to_log_record(index, entry)
+        room -= made.ByteSize()
+        if room < 0 and answer.records:
+            yield answer
+            answer, room = messages.ReadRecordsResponse(), MAX_PAGE_BYTES - made.ByteSize()
+        answer.records.append(made)
+    yield answer

@@ -25,9 +25,10 @@ from guard.app.changes import SegmentRow
 from guard.app.denial import MalformedError
 from guard.app.presence import Counters, Running
 from guard.core.evidence import Evidence
+from guard.core.fields import parse_time
 from guard.core.lifecycle import AuthorityState, CaptureState
 from guard.core.reasons import Reason
-from guard.core.record import Record, encode_body
+from guard.core.record import Entry
 
 __all__ = [
     "MAX_PAGE_BYTES",
@@ -195,12 +196,13 @@ def to_evidence(evidence: Evidence) -> node_service_pb2.Evidence:
     )
 
 
-def to_log_record(index: int, record: Record) -> audit_service_pb2.LogRecord:
-    """Return a record with the opening of its leaf."""
+def to_log_record(index: int, entry: Entry) -> audit_service_pb2.LogRecord:
+    """Return a record with the opening of its leaf, as it is stored: its reader checks it."""
     return audit_service_pb2.LogRecord(
         index=index,
-        kind=record.kind.value,
-        time=to_timestamp(record.time),
-        salt=record.salt,
-        body=encode_body(record),
+        kind=entry.kind,
+        time=to_timestamp(parse_time(entry.time)),
+        salt=entry.salt or b"",
+        body=entry.body or b"",
+        digest=entry.digest,
     )

@@ -22,7 +22,7 @@ from guard.app.changes import (
     SegmentRow,
 )
 from guard.app.ports import NO_RECEIPT, ChangeRefused, LedgerUnavailable, Reads, Transaction
-from guard.core.record import Entry, Record
+from guard.core.record import Entry
 from guard.store.statements import LIVE, UNFINISHED
 
 
@@ -115,8 +115,8 @@ class _MemoryReads:
     def last_receipt(self, node: str) -> tuple[int, str]:
         return self._state.receipts.get(node, (0, NO_RECEIPT))
 
-    def entries(self, start: int, limit: int) -> list[Record]:
-        return [entry.record() for entry in self._state.entries[start : start + limit]]
+    def entries(self, start: int, limit: int) -> list[Entry]:
+        return self._state.entries[start : start + limit]
 
     def size(self) -> int:
         return len(self._state.entries)
@@ -216,7 +216,7 @@ class MemoryStore:
         return self._view()
 
     def leaves(self) -> Iterator[bytes]:
-        """Yield every leaf's data, computed from the stored records, in order."""
+        """Yield every leaf's data in order, each held against what is left of its record."""
         for entry in self._state.entries:
             yield entry.leaf()
 

@@ -3,7 +3,8 @@
 1. Times are whole microseconds since 1970 in UTC, so that they compare as numbers everywhere; the
    time of a record is its text, because the text is what is hashed.
 2. `revision` is the log index of the record of the row's last change (see guard.app.changes).
-3. `heads` holds two rows: the newest checkpoint the log signed and the newest that was cosigned.
+3. The salt and the body of a record are NULL once it is erased; its digest stays.
+4. `heads` holds two rows: the newest checkpoint the log signed and the newest that was cosigned.
 """
 
 from __future__ import annotations
@@ -98,8 +99,9 @@ ENTRIES = Table(
     Column("position", BigInteger, primary_key=True, autoincrement=False),
     Column("kind", String, nullable=False),
     Column("time", String, nullable=False),
-    Column("salt", LargeBinary, nullable=False),
-    Column("body", LargeBinary, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("salt", LargeBinary, nullable=True),
+    Column("body", LargeBinary, nullable=True),
 )
 
 HEADS = Table(

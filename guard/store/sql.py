@@ -29,7 +29,8 @@ from guard.app.ports import (
     Reads,
     Transaction,
 )
-from guard.core.record import Entry, Record
+from guard.core.reasons import Refused
+from guard.core.record import Entry
 from guard.store import rows
 from guard.store.statements import Statement, Statements
 
@@ -146,10 +147,10 @@ class SqlReads:
         row = self._one(self._statements.last_receipt, {"node": node})
         return (0, NO_RECEIPT) if row is None else (row[0], row[1])
 
-    def entries(self, start: int, limit: int) -> list[Record]:
-        """Return the log's records from an index on."""
+    def entries(self, start: int, limit: int) -> list[Entry]:
+        """Return the log's records from an index on, erased ones without salt and body."""
         found = self._all(self._statements.entries, {"start": start, "limit": limit})
-        return [Entry(*row).record() for row in found]
+        return [Entry(*row) for row in found]
 
     def size(self) -> int:
         """Return the number of records."""
@@ -201,7 +202,7 @@ class SqlTransaction(SqlReads):
         self._waiting: list[tuple[int, Entry]] = []
         self._open = True
 
-    def entries(self, start: int, limit: int) -> list[Record]:
+    def entries(self, start: int, limit: int) -> list[Entry]:
         """Return the log's records from an index on, this transaction's included."""
         self._flush()
         return super().entries(start, limit)
@@ -332,7 +333,7 @@ class SqlStore:
         return self._view()
 
     def leaves(self) -> Iterator[bytes]:
-        """Yield every leaf's data, computed from the stored records, in order."""
+        """Yield every leaf's data in order, each held against what is left of its record."""
         with self._reader() as cursor:
             cursor.execute(self._database.statements.all_entries.text)
             expected = 0
@@ -341,7 +342,7 @@ class SqlStore:
                     if position != expected:
                         raise LedgerUnavailable(f"record {expected} is missing from the store")
                     expected += 1
-                    yield Entry(*parts).leaf()
+                    yield _checked(Entry(*parts), position)
 
     def close(self) -> None:
         """Let go of files and locks."""
@@ -367,6 +368,14 @@ class SqlStore:
             yield cursor
         finally:
             connection.close()
+
+
+def _checked(entry: Entry, position: int) -> bytes:
+    try:
+        entry.check()
+    except Refused as refused:
+        raise LedgerUnavailable(f"record {position} was altered: {refused.detail}") from refused
+    return entry.leaf()
 
 
 def unavailable(error: Exception) -> LedgerUnavailable:

@@ -143,7 +143,7 @@ class Statements:
 
     def _log(self) -> None:
         e, h = ENTRIES.c, HEADS.c
-        parts = (e.kind, e.time, e.salt, e.body)
+        parts = (e.kind, e.time, e.digest, e.salt, e.body)
         page = select(*parts).where(e.position >= bindparam("start")).order_by(e.position)
         self.entries = self._text(page.limit(bindparam("limit")))
         self.all_entries = self._text(select(e.position, *parts).order_by(e.position))

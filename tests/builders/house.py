@@ -143,7 +143,7 @@ class House:
     def records(self) -> list[Record]:
         """Return the whole log."""
         with self.ledger.reads() as view:
-            return view.entries(0, view.size())
+            return [entry.record() for entry in view.entries(0, view.size())]
 
     def kinds(self) -> list[str]:
         return [str(record.kind) for record in self.records()]

@@ -302,8 +302,8 @@ def test_records_come_back_with_their_leaves(store):
     transaction.commit()
     with store.read() as view:
         assert view.size() == 3
-        assert view.entries(0, 10) == [record(0), record(1), record(2)]
-        assert view.entries(1, 1) == [record(1)]
+        assert view.entries(0, 10) == [entry(0), entry(1), entry(2)]
+        assert view.entries(1, 1) == [entry(1)]
         assert view.entries(3, 10) == []
     assert list(store.leaves()) == [entry(n).leaf() for n in range(3)]
 
@@ -315,7 +315,7 @@ def test_a_transaction_sees_itself_and_nobody_else_does(store):
     transaction.append(0, [entry(0)])
     transaction.put_checkpoint(b"head", size=1, old_size=0)
     assert transaction.authority("a") == authority()
-    assert (transaction.size(), transaction.entries(0, 9)) == (1, [record(0)])
+    assert (transaction.size(), transaction.entries(0, 9)) == (1, [entry(0)])
     assert transaction.checkpoint() == b"head"
     with store.read() as view:
         assert (view.authority("a"), view.size(), view.checkpoint()) == (None, 0, None)

@@ -144,11 +144,10 @@ async def test_kill_9_loses_no_record_and_duplicates_no_grant(process: Process) 
         answer = await captures.RequestCapture(request, wait_for_ready=True, timeout=20)
         assert answered.setdefault(request.request_id, answer.capture.id) == answer.capture.id
 
-    listed = await audit.ListRecords(audit_messages.ListRecordsRequest())
+    request = audit_messages.ReadRecordsRequest(purpose="test")
+    listed = [each async for page in audit.ReadRecords(request) for each in page.records]
     granted = [
-        json.loads(each.body)["grant_id"]
-        for each in listed.records
-        if each.kind == "capture_granted"
+        json.loads(each.body)["grant_id"] for each in listed if each.kind == "capture_granted"
     ]
     assert sorted(granted) == sorted(answered.values())
     await assert_one_log(audit, before, listed)
@@ -157,22 +156,24 @@ async def test_kill_9_loses_no_record_and_duplicates_no_grant(process: Process) 
 
 
 async def assert_one_log(
-    audit: AuditServiceStub, before: bytes, listed: audit_messages.ListRecordsResponse
+    audit: AuditServiceStub, before: bytes, listed: list[audit_messages.LogRecord]
 ) -> None:
     """Hold the records against the newest checkpoint, and that against the older one."""
     tree = Tree()
-    for each in listed.records:
+    for each in listed:
         time = format_time(each.time.ToDatetime(UTC))
-        entry = Entry(kind=each.kind, time=time, salt=each.salt, body=each.body)
+        entry = Entry(each.kind, time, each.digest, each.salt, each.body)
         tree.append(leaf_hash(entry.leaf()))
     after = (await audit.GetCheckpoint(audit_messages.GetCheckpointRequest())).checkpoint
     old, new = parse_checkpoint(before), parse_checkpoint(after)
-    assert (new.size, new.root) == (tree.size, tree.root())
-    request = audit_messages.GetConsistencyProofRequest(old_size=old.size, new_size=new.size)
-    proof = (await audit.GetConsistencyProof(request)).hashes
-    verify_consistency(
-        old_size=old.size, new_size=new.size, proof=proof, old_root=old.root, new_root=new.root
-    )
+    # The reading itself came after what it read.
+    assert (new.size, old.size <= tree.size) == (tree.size + 1, True)
+    for size, root in ((old.size, old.root), (tree.size, tree.root())):
+        request = audit_messages.GetConsistencyProofRequest(old_size=size, new_size=new.size)
+        proof = (await audit.GetConsistencyProof(request)).hashes
+        verify_consistency(
+            old_size=size, new_size=new.size, proof=proof, old_root=root, new_root=new.root
+        )
 
 
 async def test_sigterm_ends_it_in_order_and_the_log_names_no_subject(process: Process) -> None:

@@ -21,6 +21,7 @@ from guard.app.ports import Plan, Reads
 from guard.core import envelope as dsse
 from guard.core.authority import parse_authority
 from guard.core.evidence import Evidence
+from guard.core.fields import format_time
 from guard.core.grant import Grant, encode_grant
 from guard.core.lifecycle import CaptureState
 from guard.core.merkle import Tree, leaf_hash
@@ -81,11 +82,20 @@ class _Theft:
         signer = keys.load_signer(self.folder / "guard/signing.key")
         envelope = dsse.encode(dsse.sign(encode_grant(grant), dsse.Kind.GRANT, signer))
         body = {
+            "authority_digest": dsse.digest(row.envelope),
             "authority_id": row.id,
             "grant_digest": dsse.digest(envelope),
             "grant_id": grant.id,
+            "lease_seconds": 30,
+            "level": str(grant.level),
             "node": "node-1",
+            "not_after": format_time(grant.window.not_after),
+            "not_before": format_time(grant.window.not_before),
             "principal": "legal-1",
+            "provisional": False,
+            "request_id": grant.id,
+            "signers": ["legal-1", "legal-2"],
+            "started_by": "guard-1",
         }
         capture = CaptureRow(
             id=grant.id,
@@ -166,6 +176,6 @@ def verify_as_node(folder: Path, grant_id: str) -> str:
 def _entries(folder: Path) -> list[Entry]:
     with closing(sqlite3.connect(f"file:{folder / DATABASE}?mode=ro", uri=True)) as database:
         rows = database.execute(
-            "SELECT kind, time, salt, body FROM entries ORDER BY position"
+            "SELECT kind, time, digest, salt, body FROM entries ORDER BY position"
         ).fetchall()
     return [Entry(*row) for row in rows]

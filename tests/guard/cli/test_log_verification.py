@@ -27,7 +27,7 @@ from guard.core.merkle import Tree, leaf_hash
 from guard.core.note import parse_note, parse_vkey, with_signatures
 from guard.core.proof import LogProof, encode_proof
 from guard.core.reasons import Refused
-from guard.core.record import Record, RecordKind, encode_body, encode_opening, leaf
+from guard.core.record import Record, RecordKind, encode_opening, entry_of, leaf
 from guard.core.trust import TrustPolicy
 from guard.keys import load_ed25519
 from tests.guard.cli.running import NOW
@@ -92,16 +92,26 @@ class Log:
         hashes = self.tree().consistency(request.old_size, request.new_size)
         return messages.GetConsistencyProofResponse(hashes=hashes)
 
-    def ListRecords(self, request: messages.ListRecordsRequest) -> messages.ListRecordsResponse:  # noqa: N802
+    @staticmethod
+    def stream(method: Callable[[Any], Any], request: object) -> Any:
+        yield from method(request)
+
+    def ReadRecords(self, request: messages.ReadRecordsRequest) -> Any:  # noqa: N802
         shown = self.records if self.shown is None else self.shown
-        answer = messages.ListRecordsResponse(size=len(shown))
-        size = min(request.page_size or self.page, self.page)
-        for index, each in enumerate(shown[request.start : request.start + size], request.start):
-            added = answer.records.add(
-                index=index, kind=each.kind.value, salt=each.salt, body=encode_body(each)
-            )
-            added.time.FromDatetime(each.time)
-        return answer
+        end = request.end or len(shown)
+        for first in range(request.start, end, self.page):
+            answer = messages.ReadRecordsResponse()
+            for index, each in enumerate(shown[first : min(first + self.page, end)], first):
+                parts = entry_of(each)
+                added = answer.records.add(
+                    index=index,
+                    kind=parts.kind,
+                    salt=parts.salt,
+                    body=parts.body,
+                    digest=parts.digest,
+                )
+                added.time.FromDatetime(each.time)
+            yield answer
 
 
 @pytest.fixture
@@ -136,10 +146,16 @@ def test_pages_of_any_size_make_the_same_list(log: Any) -> None:
     """Records come in order whatever the pages are, with limits and starts kept."""
     for page in (1, 2, 3, 7, 500):
         log.page = page
-        assert [each.index for each in fetched_records(log)] == list(range(7))
-        assert [each.index for each in fetched_records(log, start=2, limit=3)] == [2, 3, 4]
-        assert [each.record for each in fetched_records(log, end=5)] == log.records[:5]
-    assert list(fetched_records(log, start=7)) == []
+        assert [each.index for each in fetched_records(log, purpose="test")] == list(range(7))
+        assert [each.index for each in fetched_records(log, purpose="test", start=2, end=5)] == [
+            2,
+            3,
+            4,
+        ]
+        assert [each.record for each in fetched_records(log, purpose="test", end=5)] == log.records[
+            :5
+        ]
+    assert list(fetched_records(log, purpose="test", start=7)) == []
 
 
 @pytest.mark.parametrize(

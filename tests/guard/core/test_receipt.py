@@ -38,7 +38,9 @@ DETAILS: dict[ReceiptKind, dict[str, str | int]] = {
     ReceiptKind.REFUSED: {"reason": "replayed"},
     ReceiptKind.NOTHING_CAPTURED: {},
     ReceiptKind.INCIDENT: {"what": "recording_refused"},
+    ReceiptKind.HEARTBEAT: {"every": 180, "armed": 1, "part": 1, "parts": 1},
 }
+ABOUT_NONE = {ReceiptKind.INCIDENT, ReceiptKind.HEARTBEAT}
 
 
 def receipt(kind: ReceiptKind = ReceiptKind.ARMED, **changes: Any) -> Receipt:
@@ -48,8 +50,9 @@ def receipt(kind: ReceiptKind = ReceiptKind.ARMED, **changes: Any) -> Receipt:
         "previous": FIRST_PREVIOUS,
         "kind": kind,
         "time": NOW,
-        "grant_id": None if kind is ReceiptKind.INCIDENT else new_id(),
+        "grant_id": None if kind in ABOUT_NONE else new_id(),
         "details": DETAILS[kind],
+        "armed": (new_id(),) if kind is ReceiptKind.HEARTBEAT else (),
     }
     return Receipt(**(fields | changes))
 
@@ -126,8 +129,41 @@ def test_the_chain() -> None:
 
 
 @pytest.mark.parametrize("kind", ReceiptKind)
-def test_an_incident_alone_is_about_no_grant(kind: ReceiptKind) -> None:
-    """An incident names no grant, and everything else names one."""
-    wrong = new_id() if kind is ReceiptKind.INCIDENT else None
+def test_incidents_and_heartbeats_alone_are_about_no_grant(kind: ReceiptKind) -> None:
+    """They name no grant, and everything else names one."""
+    wrong = new_id() if kind in ABOUT_NONE else None
     with refuses(Reason.DOCUMENT_MALFORMED):
         receipt(kind, grant_id=wrong)
+
+
+ONE, TWO = "00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"
+BEAT = DETAILS[ReceiptKind.HEARTBEAT]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"armed": (TWO, ONE)},
+        {"armed": (ONE, ONE)},
+        {"armed": ("1",)},
+        {"armed": tuple(f"00000000-0000-4000-8000-{number:012}" for number in range(501))},
+        {"details": BEAT | {"every": 9}},
+        {"details": BEAT | {"every": 601}},
+        {"details": BEAT | {"part": 0}},
+        {"details": BEAT | {"part": 2}},
+        {"kind": ReceiptKind.ARMED, "details": {}, "armed": (ONE,), "grant_id": ONE},
+    ],
+    ids=str,
+)
+def test_what_a_heartbeat_lists(changes: dict[str, Any]) -> None:
+    """Its list is in order, bounded and nobody else's; its numbers are in their ranges."""
+    with refuses(Reason.DOCUMENT_MALFORMED):
+        receipt(**({"kind": ReceiptKind.HEARTBEAT} | changes))
+
+
+def test_a_full_heartbeat_fits() -> None:
+    """As many grants as one heartbeat may list are read back, and so is none."""
+    for count in (0, 500):
+        armed = tuple(f"00000000-0000-4000-8000-{number:012}" for number in range(count))
+        made = receipt(ReceiptKind.HEARTBEAT, armed=armed)
+        assert parse_receipt(encode_receipt(made)) == made

@@ -138,12 +138,35 @@ def test_an_opening_misses_nothing(missing):
 
 
 def test_a_record_is_bounded():
-    """A body above 64 KiB is not written, and not read."""
+    """A body above 512 KiB is not written, and not read."""
+    body = {"x": "y" * 530_000}
     with pytest.raises(Refused):
-        encode_body(record(body={"x": "y" * 70_000}))
-    large = canonical.encode({"x": "y" * 70_000})
-    with pytest.raises(Refused):
-        Entry("incident", "2026-11-23T22:00:00Z", SALT, large).record()
+        encode_body(record(body=body))
+    large = canonical.encode(body)
+    digest = sha256(SALT + large).digest()
+    with pytest.raises(Refused, match="larger"):
+        Entry("incident", "2026-11-23T22:00:00Z", digest, SALT, large).record()
+
+
+def test_an_erased_record_leaves_its_leaf():
+    """Without salt and body the leaf is what it was, and there is nothing left to read."""
+    whole = entry_of(record())
+    erased = whole._replace(salt=None, body=None)
+    assert (erased.erased, whole.erased) == (True, False)
+    assert erased.leaf() == whole.leaf()
+    erased.check()
+    with pytest.raises(Refused, match="erased"):
+        erased.record()
+
+
+@pytest.mark.parametrize("changed", [{"salt": bytes(32)}, {"body": b"{}"}, {"digest": bytes(32)}])
+def test_parts_that_do_not_belong_together_are_refused(changed):
+    """Another salt, body or digest than was hashed is noticed before anything is read."""
+    entry = entry_of(record(body={"a": 1}))._replace(**changed)
+    with pytest.raises(Refused, match="digest"):
+        entry.check()
+    with pytest.raises(Refused, match="digest"):
+        entry.record()
 
 
 @pytest.mark.parametrize("body", [{"\u00e9": 1}, {"x": 0.5}, {"x": 2**53}, {"x": "\ud800"}])

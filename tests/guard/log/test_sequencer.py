@@ -34,7 +34,7 @@ from guard.core.checkpoint import (
 from guard.core.lifecycle import AuthorityState
 from guard.core.merkle import leaf_hash, verify_consistency, verify_inclusion
 from guard.core.note import KeyType, parse_note, verifier_key
-from guard.core.record import Record, RecordKind, leaf
+from guard.core.record import Record, RecordKind
 from guard.log import sequencer as module
 from guard.log.sequencer import Sequencer
 from guard.store.memory import MemoryStore
@@ -125,12 +125,12 @@ async def test_a_result_is_durable_and_signed_when_it_is_told(store):
         )
         with ledger.reads() as view:
             assert (index, view.size()) == (0, 1)
-            assert view.entries(0, 1)[0].body == {"number": 5}
+            assert view.entries(0, 1)[0].record().body == {"number": 5}
             assert view.authority("a") == authority("a")
             head = verify_log_signature(parse_note(view.checkpoint()), LOG)
         proof = ledger.inclusion(0, head.size)
         with ledger.reads() as view:
-            data = leaf_hash(leaf(view.entries(0, 1)[0]))
+            data = leaf_hash(view.entries(0, 1)[0].leaf())
         verify_inclusion(data, index=0, size=head.size, proof=proof, root=head.root)
 
 
@@ -170,7 +170,7 @@ async def test_a_plan_that_raises_leaves_no_trace(store):
         assert [results[0], results[2]] == [0, 1]
         assert isinstance(results[1], KeyError)
         with ledger.reads() as view:
-            assert [r.body["number"] for r in view.entries(0, 9)] == [1, 2]
+            assert [e.record().body["number"] for e in view.entries(0, 9)] == [1, 2]
 
 
 async def test_a_refused_change_takes_its_record_along(store):
@@ -230,7 +230,7 @@ async def test_every_checkpoint_continues_every_earlier_one(store):
         with ledger.reads() as view:
             for index, found in enumerate(view.entries(0, 99)):
                 verify_inclusion(
-                    leaf_hash(leaf(found)),
+                    leaf_hash(found.leaf()),
                     index=index,
                     size=heads[-1].size,
                     proof=ledger.inclusion(index, heads[-1].size),
@@ -337,7 +337,11 @@ STRANGE = sign_checkpoint(
         ("UPDATE entries SET salt = ? WHERE position = 1", (b"\x00" * 32,), "altered"),
         ("DELETE FROM entries WHERE position = ?", (2,), "altered"),
         ("DELETE FROM entries WHERE position = ?", (1,), "missing"),
-        ("INSERT INTO entries SELECT ?, kind, time, salt, body FROM entries LIMIT 1", (3,), "alt"),
+        (
+            "INSERT INTO entries SELECT ?, kind, time, digest, salt, body FROM entries LIMIT 1",
+            (3,),
+            "alt",
+        ),
         ("DELETE FROM heads WHERE kind = ?", ("signed",), "no checkpoint"),
         ("UPDATE heads SET checkpoint = ? WHERE kind = 'signed'", (FORGED,), "altered"),
         ("UPDATE heads SET checkpoint = ? WHERE kind = 'signed'", (STRANGE,), "not this log's"),
@@ -403,9 +407,9 @@ async def test_a_full_disk_fails_the_batch_and_no_more():
         store.error = None
         assert await ledger.execute(adding(3)) == 1
         with ledger.reads() as view:
-            assert [r.body["number"] for r in view.entries(0, 9)] == [1, 3]
+            assert [e.record().body["number"] for e in view.entries(0, 9)] == [1, 3]
             head = verify_log_signature(parse_note(view.checkpoint()), LOG)
-            data = leaf_hash(leaf(view.entries(1, 1)[0]))
+            data = leaf_hash(view.entries(1, 1)[0].leaf())
         verify_inclusion(data, index=1, size=2, proof=ledger.inclusion(1, 2), root=head.root)
 
 

@@ -8,18 +8,21 @@ import stat
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 
 from guard.app.ports import LedgerUnavailable, LedgerUnusable, Plan
-from guard.core.record import Record, RecordKind
+from guard.core.record import Entry, Record, RecordKind
 from guard.log.sequencer import Sequencer
-from guard.store.migrate import NEWEST
+from guard.store.migrate import _SCRIPTS, NEWEST
 from guard.store.schema import METADATA
 from guard.store.sqlite import SqliteStore
 
@@ -166,4 +169,25 @@ async def test_on_a_really_full_disk_nothing_is_answered(small_disk):
     again = Sequencer(store, origin="guard.example/log", key=key)
     assert await again.execute(plan) == done + 1
     again.close()
+    store.close()
+
+
+def test_records_of_the_first_release_get_their_digests(path):
+    """A database with the first tables is brought up to date, every leaf as it was signed."""
+    engine = create_engine(f"sqlite:///{path}")
+    salt, body = bytes(32), b'{"a":1}'
+    with engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(_SCRIPTS))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        put = text("INSERT INTO entries VALUES (0, 'incident', '2026-11-23T22:00:00Z', :s, :b)")
+        connection.execute(put, {"s": salt, "b": body})
+    engine.dispose()
+    store = SqliteStore(path)
+    digest = sha256(salt + body).digest()
+    entry = Entry("incident", "2026-11-23T22:00:00Z", digest, salt, body)
+    with store.read() as view:
+        assert view.entries(0, 9) == [entry]
+    assert list(store.leaves()) == [entry.leaf()]
     store.close()
