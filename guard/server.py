@@ -243,14 +243,6 @@ def _furnish(config: Config, clock: Clock, store: SqliteStore) -> _House:
     )
     presence = Presence()
     shelf = FileShelf(config.data_dir / "segments")
-    premises = Premises(
-        office=office,
-        presence=presence,
-        shelf=shelf,
-        segments=Segments(office, shelf),
-        trust=Trust(office),
-        log=_LOG,
-    )
     cosigner = Cosigner(
         ledger,
         [WitnessEndpoint(name=each.name, url=each.url) for each in config.witnesses],
@@ -258,11 +250,20 @@ def _furnish(config: Config, clock: Clock, store: SqliteStore) -> _House:
         clock=clock,
         announce=lambda _checkpoint: office.bell.ring_all(),
     )
+    premises = Premises(
+        office=office,
+        presence=presence,
+        shelf=shelf,
+        segments=Segments(office, shelf),
+        trust=Trust(office),
+        quorum=cosigner,
+        log=_LOG,
+    )
     return _House(
         premises=premises,
         ledger=ledger,
         store=store,
-        sweep=Sweep(office, presence, name),
+        sweep=Sweep(office, presence, name, cosigner),
         cosigner=cosigner,
     )
 

@@ -22,7 +22,7 @@ from guard.app.changes import AuthorityRow, CaptureRow, PutCapture, SegmentRow
 from guard.app.denial import MalformedError, UnknownError
 from guard.app.granting import Granted, grant_capture
 from guard.app.office import Office
-from guard.app.ports import Plan, Reads
+from guard.app.ports import Plan, Quorum, Reads
 from guard.app.presence import Presence, Running
 from guard.core import envelope as dsse
 from guard.core import lifecycle
@@ -56,9 +56,15 @@ class Captures:
 
     office: Office
     presence: Presence
+    quorum: Quorum
 
     async def request(self, request: CaptureRequest) -> CaptureView:
-        """Grant a capture; raises Denied, or MalformedError when the id was another request's."""
+        """Grant a capture; raises Denied, or MalformedError when the id was another request's.
+
+        Without a quorum of witnesses nothing is granted: a grant that nobody cosigns could not be
+        armed, and must not wait for the moment when it can.
+        """
+        witnessed = await self.quorum.reached()
 
         def rule(view: Reads, index: int, now: datetime) -> Plan[CaptureView]:
             known = view.capture_by_request(request.principal.name, request.request_id)
@@ -66,6 +72,11 @@ class Captures:
                 return Plan(result=self._view(view, _require_same(known, request)))
             by = request.principal.name
             made = grant_capture(self.office, view, index, now, request=request, started_by=by)
+            if not witnessed:
+                raise Refused(
+                    Reason.WITNESS_QUORUM_MISSING,
+                    "the log's witnesses do not answer, so nothing new can start",
+                )
             fresh = _fresh(made.result)
             return Plan(result=fresh, records=made.records, changes=made.changes)
 

@@ -176,6 +176,13 @@ class Store(Protocol):
         """Let go of files and locks."""
 
 
+class Quorum(Protocol):
+    """The witnesses, as far as granting depends on them."""
+
+    async def reached(self) -> bool:
+        """Say whether a quorum answers: a moment ago, or now within a few seconds."""
+
+
 class Clock(Protocol):
     """The wall clock."""
 

@@ -12,7 +12,8 @@
    One that a person stopped, or that the node refused, waits for somebody to ask.
 4. A capture that was told to stop, whose grant is over and whose node is away, has ended: nothing
    can arm it any more. The same holds for one whose grant is over in any other way.
-5. Looking is cheap and decides nothing; what is due is decided anew inside the ledger.
+5. Nothing begins while no quorum of witnesses answers; what ends, ends all the same.
+6. Looking is cheap and decides nothing; what is due is decided anew inside the ledger.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from guard.app.authorities import stop_captures
 from guard.app.changes import AuthorityRow, CaptureRow, Change, PutAuthority, PutCapture
 from guard.app.granting import grant_capture
 from guard.app.office import Office
-from guard.app.ports import Plan, Reads
+from guard.app.ports import Plan, Quorum, Reads
 from guard.app.presence import Presence
 from guard.core import lifecycle
 from guard.core.approval import require_approved
@@ -50,6 +51,7 @@ class Sweep:
     office: Office
     presence: Presence
     guard: str
+    quorum: Quorum
 
     async def run(self) -> int:
         """Do everything that is due now; return how many things that were."""
@@ -66,6 +68,8 @@ class Sweep:
             await self._expire(authority_id)
         for capture_id in over:
             await self._end(capture_id)
+        if begun and not await self.quorum.reached():
+            begun = []  # They are due again at the next look.
         for authority_id, node in begun:
             await self._begin(authority_id, node)
         return len(ended) + len(over) + len(begun)

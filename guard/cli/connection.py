@@ -4,7 +4,7 @@
    No proxy of the environment is used and no way without TLS exists.
 2. A status says what the guard meant: PERMISSION_DENIED and UNAUTHENTICATED are denials, with the
    reason of the `Denial` in the details; UNAVAILABLE and DEADLINE_EXCEEDED mean that nobody
-   answered; the rest is trouble in the guard's own words.
+   answered, the guard or, with a `Denial`, its witnesses; the rest is trouble in its own words.
 """
 
 from __future__ import annotations
@@ -131,6 +131,10 @@ class Connection:
     def _failure(self, error: grpc.RpcError) -> Failure:
         code = error.code()
         words = plain(error.details() or code.name.lower())
+        if code is grpc.StatusCode.UNAVAILABLE and (denial := _denial(error, "")).reason:
+            return UnreachableError(
+                f"{denial}: start the witnesses and ask again; what runs goes on and can be stopped"
+            )
         if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
             why = self._own_certificate() or _hint(words)
             return UnreachableError(f"cannot reach the guard at {self.address}: {why}")
@@ -164,7 +168,7 @@ def _denial(error: grpc.RpcError, words: str) -> DeniedError:
         if detail.Unpack(denial) and denial.reason:
             reason = wire_name(WireReason, denial.reason, "REASON_")
             return DeniedError(reason, plain(denial.sentence) or words)
-    return DeniedError("unspecified", words)
+    return DeniedError("unspecified" if words else "", words)
 
 
 def _hint(words: str) -> str:

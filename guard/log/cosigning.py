@@ -11,6 +11,8 @@
    its time is over.
 5. A failed round is tried again, after 0.2 seconds at first and 5 seconds at most. Nothing is ever
    taken as cosigned instead: without a quorum no new grant can be armed.
+6. Whoever is about to grant asks first whether a quorum answers (`reached`). A round within the
+   last two seconds is answer enough; else one is held at once, whatever pause was being kept.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ _ROUND: Final = 3.0
 _FIRST_PAUSE: Final = 0.2
 _BETWEEN_ROUNDS: Final = 0.05
 _LONGEST_PAUSE: Final = 5.0
+_FRESH: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +105,9 @@ class Cosigner:
         self._announce = announce
         self._wake = asyncio.Event()
         self._newest: TrustedCheckpoint | None = None
+        self._asked = asyncio.Event()
+        self._questions: list[asyncio.Future[bool]] = []
+        self._answered: float | None = None
         self._pool = ThreadPoolExecutor(max(1, len(endpoints)), thread_name_prefix="witness")
 
     @property
@@ -123,24 +129,54 @@ class Cosigner:
                     await self._until_needed()
                     await asyncio.sleep(began + _BETWEEN_ROUNDS - loop.time())
                 else:
-                    await asyncio.sleep(pause)
+                    await self._pause(pause)
                     pause = min(2 * pause, _LONGEST_PAUSE)
         finally:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def round(self) -> bool:
-        """Ask once if there is a need; return whether the newest checkpoint is cosigned."""
+    async def reached(self) -> bool:
+        """Say whether a quorum answered a moment ago, or does now (rule 6)."""
+        loop = asyncio.get_running_loop()
+        if self._answered is not None and loop.time() - self._answered <= _FRESH:
+            return True
+        question: asyncio.Future[bool] = loop.create_future()
+        self._questions.append(question)
+        self._asked.set()
+        self._wake.set()
         try:
-            return await self._round()
-        except (Refused, LedgerUnavailable) as error:
-            _LOG.warning("checkpoint_not_cosigned", why=str(error))
+            async with asyncio.timeout(_ROUND + _FRESH):
+                return await question
+        except TimeoutError:
             return False
 
-    async def _round(self) -> bool:
+    async def round(self) -> bool:
+        """Ask once if there is a need; return whether the newest checkpoint is cosigned."""
+        questions, self._questions = self._questions, []
+        self._asked.clear()
+        answered = False
+        try:
+            answered = await self._round(asked=bool(questions))
+        except (Refused, LedgerUnavailable) as error:
+            _LOG.warning("checkpoint_not_cosigned", why=str(error))
+        finally:
+            for question in questions:
+                if not question.done():
+                    question.set_result(answered)
+        return answered
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but no longer than until somebody asks (rule 6)."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._asked.wait()
+
+    async def _round(self, *, asked: bool) -> bool:
         with self._ledger.reads() as view:
             checkpoint = view.checkpoint()
             cosigned = view.cosigned_checkpoint()
-        if checkpoint is None or not self._is_needed(checkpoint, cosigned):
+        if checkpoint is None:
+            return not asked
+        if not asked and not self._is_needed(checkpoint, cosigned):
             return True
         policy = self._policy()
         lines = await self._collect(checkpoint, policy)
@@ -148,6 +184,7 @@ class Cosigner:
         newest = self._verify(note, policy)
         await self._ledger.store_cosigned(note, size=newest.size)
         self._newest = newest
+        self._answered = asyncio.get_running_loop().time()
         self._announce(note)
         return True
 

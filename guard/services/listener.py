@@ -28,6 +28,7 @@ from guard.app.authorities import Authorities
 from guard.app.captures import Captures
 from guard.app.evidence import EvidenceDesk
 from guard.app.office import Office
+from guard.app.ports import Quorum
 from guard.app.presence import Presence
 from guard.app.receipts import Receipts
 from guard.app.refusals import Refusals
@@ -65,6 +66,7 @@ class Premises:
     shelf: Shelf
     segments: Segments
     trust: Trust
+    quorum: Quorum
     log: structlog.typing.FilteringBoundLogger
 
     def gate(self) -> Gate:
@@ -80,7 +82,7 @@ def add_services(server: grpc.aio.Server, premises: Premises) -> None:
         AuthorityService(Authorities(office)), server
     )
     capture_service_pb2_grpc.add_CaptureServiceServicer_to_server(
-        CaptureService(Captures(office, premises.presence), premises.shelf), server
+        CaptureService(Captures(office, premises.presence, premises.quorum), premises.shelf), server
     )
     node_service_pb2_grpc.add_NodeServiceServicer_to_server(
         NodeService(_node_services(premises)), server

@@ -1,6 +1,7 @@
 """From what a use case raises to what goes over the wire.
 
-1. A denial is PERMISSION_DENIED with a ``Denial`` in the details of the ``google.rpc.Status``.
+1. A denial is PERMISSION_DENIED with a ``Denial`` in the details of the ``google.rpc.Status``; one
+   for want of witnesses is UNAVAILABLE with the same details: it is nobody's fault, ask again.
 2. INVALID_ARGUMENT: the request cannot be understood. NOT_FOUND: no such thing. UNAVAILABLE:
    nothing was decided, ask again. UNAUTHENTICATED: the trust policy does not know the caller.
 3. Anything else is INTERNAL with the same three words for everybody: no text of an error that
@@ -21,7 +22,7 @@ from guard.app.denial import Denied, MalformedError, UnknownError
 from guard.app.ports import LedgerUnavailable
 from guard.app.shelf import ShelfError
 from guard.core.decision import Deny
-from guard.core.reasons import Refused
+from guard.core.reasons import Reason, Refused
 from guard.services.authn import UnknownCallerError
 from guard.services.translate import to_reason
 
@@ -77,7 +78,9 @@ def _denial(deny: Deny) -> status_pb2.Status:
     detail = any_pb2.Any()
     detail.Pack(reason_pb2.Denial(reason=to_reason(deny.reason), sentence=deny.sentence))
     message = f"{deny.reason}: {deny.sentence}"
-    return status_pb2.Status(code=code_pb2.PERMISSION_DENIED, message=message, details=[detail])
+    lacking = deny.reason is Reason.WITNESS_QUORUM_MISSING
+    code = code_pb2.UNAVAILABLE if lacking else code_pb2.PERMISSION_DENIED
+    return status_pb2.Status(code=code, message=message, details=[detail])
 
 
 def _status(code: int, message: str) -> status_pb2.Status:

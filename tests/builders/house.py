@@ -63,6 +63,16 @@ class SystemEntropy:
         return os.urandom(32)
 
 
+class WitnessesThere:
+    """A quorum that answers, or is told not to."""
+
+    def __init__(self) -> None:
+        self.there = True
+
+    async def reached(self) -> bool:
+        return self.there
+
+
 class House:
     """See the module's docstring."""
 
@@ -79,13 +89,14 @@ class House:
             trusted=self.site.trusted,
         )
         self.presence = Presence()
+        self.quorum = WitnessesThere()
         self.shelf = FileShelf(folder / "segments")
         self.authorities = Authorities(self.office)
-        self.captures = Captures(self.office, self.presence)
+        self.captures = Captures(self.office, self.presence, self.quorum)
         self.receipts = Receipts(self.office)
         self.segments = Segments(self.office, self.shelf)
         self.desk = EvidenceDesk(self.office)
-        self.sweep = Sweep(self.office, self.presence, "guard-1")
+        self.sweep = Sweep(self.office, self.presence, "guard-1", self.quorum)
         self.trust = Trust(self.office)
         self.audit = Audit(self.office)
         self.refusals = Refusals(self.office)

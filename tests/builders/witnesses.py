@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from guard.app.ports import Clock
 from guard.core.note import VerifierKey
 from guard.witness.config import WitnessConfig
 from guard.witness.server import serve
@@ -35,7 +36,7 @@ class RunningWitness:
         name: str,
         key: Ed25519PrivateKey,
         logs: tuple[VerifierKey, ...],
-        clock: SetClock,
+        clock: Clock,
         port: int = 0,
     ) -> None:
         self._config = WitnessConfig(

@@ -26,23 +26,27 @@ from guard.api.v1 import capture_service_pb2 as capture_messages
 from guard.api.v1.audit_service_pb2_grpc import AuditServiceStub
 from guard.api.v1.authority_service_pb2_grpc import AuthorityServiceStub
 from guard.api.v1.capture_service_pb2_grpc import CaptureServiceStub
+from guard.clock import SystemClock
 from guard.config import load_config
 from guard.core import envelope as dsse
 from guard.core.checkpoint import parse_checkpoint
 from guard.core.envelope import Kind
 from guard.core.fields import format_time
 from guard.core.merkle import Tree, leaf_hash, verify_consistency
+from guard.core.note import parse_vkey
 from guard.core.record import Entry
 from guard.keys import pem
 from guard.server import StartRefusedError, serve
-from tests.builders.deployment import SUBJECT, Deployment, new_keys
+from tests.builders.deployment import SUBJECT, WITNESS_NAME, Deployment, new_keys
 from tests.builders.pki import TestAuthority
 from tests.builders.serving import channel_options, write_site
+from tests.builders.witnesses import RunningWitness
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = """
 import sys
 from pathlib import Path
+from guard.clock import SystemClock
 from guard.config import load_config
 from guard.server import run
 run(load_config(Path(sys.argv[1])))
@@ -58,7 +62,20 @@ class Process:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         address = f"127.0.0.1:{self.port}"
-        self.config = write_site(folder, self.site, self.authority, listen=address)
+        self.witness = RunningWitness(
+            folder / "witness",
+            name=WITNESS_NAME,
+            key=self.site.witness_key,
+            logs=(parse_vkey(self.site.policy.log.vkey),),
+            clock=SystemClock(),
+        )
+        self.config = write_site(
+            folder,
+            self.site,
+            self.authority,
+            listen=address,
+            witness_port=self.witness.port,
+        )
         self.log = folder / "guard.log"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -89,6 +106,7 @@ class Process:
 def process(tmp_path: Path) -> Iterator[Process]:
     made = Process(tmp_path)
     yield made
+    made.witness.stop()
     if made.process is not None and made.process.poll() is None:
         made.end(signal.SIGKILL)
 

@@ -192,3 +192,25 @@ async def test_an_emergency_is_under_embargo_until_a_second_person_signs(house: 
     with pytest.raises(Denied) as denied:
         await house.captures.fetch(second, legal)
     assert denied.value.deny.reason is Reason.EMBARGOED
+
+
+async def test_without_a_quorum_nothing_is_granted_and_everything_ends(house: House) -> None:
+    """No witness: a request is denied on record; stop and revoke go through; later it is granted."""
+    first, second = await house.approved(), await house.approved()
+    running = await house.capture(first)
+    house.quorum.there = False
+    assert await denial(house, second) is Reason.WITNESS_QUORUM_MISSING
+    assert await denial(house, "nothing") is Reason.AUTHORITY_UNKNOWN
+    stopped = await house.captures.stop(running.row.id, house.site.principal("operator-1"))
+    assert stopped.row.state is CaptureState.STOPPING
+    await house.authorities.revoke(first, "over", house.site.principal("lead-1"))
+    house.quorum.there = True
+    assert (await house.capture(second)).row.state is CaptureState.GRANTED
+
+
+async def test_a_repeated_request_needs_no_quorum(house: House) -> None:
+    """What was granted is answered again, witnesses or not."""
+    wish = house.wish(await house.approved())
+    granted = await house.captures.request(wish)
+    house.quorum.there = False
+    assert (await house.captures.request(wish)).row.id == granted.row.id

@@ -173,3 +173,15 @@ async def test_a_stop_without_a_node_ends_with_the_grant(house: House) -> None:
         pass
     (row,) = captures(house)
     assert (row.state, row.why) == (CaptureState.ENDED, "stopped")
+
+
+async def test_no_warrant_begins_without_a_quorum(house: House) -> None:
+    """It waits, without a record each second, and begins when the witnesses are back."""
+    await house.approved(Instrument.INTERCEPTION_ORDER)
+    house.quorum.there = False
+    before = house.kinds()
+    await house.sweep.run()
+    assert house.kinds() == before
+    house.quorum.there = True
+    await house.sweep.run()
+    assert house.kinds()[len(before) :] == ["capture_granted"]

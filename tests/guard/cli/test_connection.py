@@ -92,11 +92,11 @@ def test_every_status_is_one_line(
     assert "\x1b" not in answer.err
 
 
-def denial(reason: Reason.ValueType, sentence: str) -> grpc.Status:
+def denial(reason: Reason.ValueType, sentence: str, code: int = 7) -> grpc.Status:
     """Make the status that a denial travels in."""
     detail = Any()
     detail.Pack(Denial(reason=reason, sentence=sentence))
-    return rpc_status.to_status(Status(code=7, message="denied", details=[detail]))
+    return rpc_status.to_status(Status(code=code, message="denied", details=[detail]))
 
 
 def test_the_reason_of_a_denial_is_the_guards(
@@ -200,3 +200,15 @@ def test_an_expired_certificate_is_named(
     answer = callguard("--profile", mine, "authority", "list")
     assert answer.code == 4
     assert "certificate renew" in answer.err
+
+
+def test_missing_witnesses_are_told_from_a_missing_guard(
+    answering: Answering, ask: Callable[[], Answer]
+) -> None:
+    """UNAVAILABLE with a Denial says that the witnesses do not answer, and what to do."""
+    reason, sentence = Reason.REASON_WITNESS_QUORUM_MISSING, "the witnesses do not answer"
+    status = denial(reason, sentence, code=14)
+    answering.answer = lambda context: context.abort_with_status(status)
+    answer = ask()
+    assert answer.code == 4
+    assert answer.err.startswith("error: the witnesses do not answer: start the witnesses")

@@ -6,8 +6,8 @@ import asyncio
 import os
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -426,3 +426,49 @@ async def test_a_closed_connection_is_opened_again(house):
     home.witnesses[0] = home.witness(0, port)
     await home.ledger.execute(adding)
     assert await cosigner.round()
+
+
+@asynccontextmanager
+async def collecting(cosigner: Cosigner) -> AsyncIterator[None]:
+    task = asyncio.ensure_future(cosigner.run())
+    yield
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_whether_a_quorum_answers_is_found_out_by_asking(house):
+    """Two of three: with one down it is reached, with two down it is not, and then it is again."""
+    home = house(quorum=2)
+    await home.ledger.execute(adding)
+    cosigner = home.cosigner()
+    async with collecting(cosigner):
+        assert await cosigner.reached()
+        home.witnesses[0].stop()
+        cosigner._answered = None  # The last answer is too old to count.
+        assert await cosigner.reached()
+        home.witnesses[1].stop()
+        cosigner._answered = None
+        assert not await cosigner.reached()
+        home.witnesses[1] = home.witness(1, port=home.witnesses[1].port)
+        assert await cosigner.reached()
+
+
+async def test_a_recent_answer_counts_and_many_askers_share_a_round(house):
+    """Whoever asks while a round is on its way hears of it; nobody asks twice in a moment."""
+    home = house(quorum=3)
+    await home.ledger.execute(adding)
+    cosigner = home.cosigner()
+    async with collecting(cosigner):
+        assert all(await asyncio.gather(*(cosigner.reached() for _ in range(20))))
+        rounds = len(home.announced)
+        assert await cosigner.reached()
+        assert len(home.announced) == rounds <= 2
+
+
+async def test_an_empty_log_reaches_nobody(house):
+    """There is nothing to cosign, so nothing is known of the witnesses."""
+    home = house(quorum=2)
+    cosigner = home.cosigner()
+    async with collecting(cosigner):
+        assert not await cosigner.reached()
