@@ -11,6 +11,8 @@
 5. The record of a registration holds every signed field, what 47 CFR 1.20004(a) and TKÜV section
    16(1) ask to be on record, and the signed envelope itself, the subjects sealed in it: whoever may
    read records can check the people's signatures, and learns no subject.
+6. Everybody is shown what `guard.core.sight` lets them see. What is not to be seen does not exist
+   for the one who asks.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from guard.core.instruments import EMERGENCY_UNSIGNED
 from guard.core.lifecycle import AuthorityEvent, AuthorityState, CaptureEvent
 from guard.core.reasons import Reason, Refused
 from guard.core.record import Record, RecordKind
+from guard.core.sight import Sight, sight
 from guard.core.trust import Principal, TrustPolicy
 
 __all__ = ["Authorities", "AuthorityView", "stop_captures"]
@@ -135,21 +138,38 @@ class Authorities:
             "principal": caller.name,
             "authority_id": authority_id,
         }
-        return self._view(await self.office.decide(rule, about))
+        row = await self.office.decide(rule, about)
+        return self._seen(row, caller) or _without_persons(self._view(row))
 
-    def get(self, authority_id: str) -> AuthorityView:
-        """Return one authority; raises UnknownError."""
+    def get(self, authority_id: str, viewer: Principal) -> AuthorityView:
+        """Return one authority as the viewer may see it (rule 6); raises UnknownError."""
         with self.office.ledger.reads() as view:
             row = view.authority(authority_id)
-        if row is None:
+        shown = None if row is None else self._seen(row, viewer)
+        if shown is None:
             raise UnknownError("no such authority")
-        return self._view(row)
+        return shown
 
-    def page(self, *, limit: int, before: int | None) -> list[AuthorityView]:
-        """Return authorities changed before revision ``before``, newest first."""
+    def page(
+        self, viewer: Principal, *, limit: int, before: int | None
+    ) -> tuple[list[AuthorityView], int | None]:
+        """Return authorities changed before revision ``before``, newest first, as seen (rule 6).
+
+        And where the next page begins, or None after the last.
+        """
         with self.office.ledger.reads() as view:
             rows = view.authorities(limit=limit, before=before)
-        return [self._view(row) for row in rows]
+        seen = [shown for row in rows if (shown := self._seen(row, viewer)) is not None]
+        return seen, rows[-1].revision if len(rows) == limit else None
+
+    def _seen(self, row: AuthorityRow, viewer: Principal) -> AuthorityView | None:
+        view = self._view(row)
+        match sight(view.authority, viewer):
+            case Sight.ALL:
+                return view
+            case Sight.WITHOUT_PERSONS:
+                return _without_persons(view)
+        return None
 
     def _view(self, row: AuthorityRow) -> AuthorityView:
         """Describe a row for display; a row that cannot be verified any more says so."""
@@ -165,6 +185,10 @@ class Authorities:
             missing = f"not valid any more: {refused.detail}"
         signers = sorted(names, key=lambda name: (name != authority.registrant, name))
         return AuthorityView(row=row, authority=authority, signers=tuple(signers), missing=missing)
+
+
+def _without_persons(view: AuthorityView) -> AuthorityView:
+    return replace(view, row=replace(view.row, envelope=b""), signers=())
 
 
 def stop_captures(

@@ -8,6 +8,7 @@
    signature: an embargo counts signatures, so it outlives the emergency's end. Each fetch is on
    record before the first byte leaves.
 4. Watching reads what nodes say of themselves and decides nothing.
+5. Captures are shown to those who see their authority (`guard.core.sight`).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from guard.core.instruments import Instrument, requester
 from guard.core.lifecycle import CaptureEvent, CaptureState
 from guard.core.reasons import Reason, Refused
 from guard.core.record import RecordKind
+from guard.core.sight import Sight, sight
 from guard.core.trust import Principal
 
 __all__ = ["OVER", "CaptureView", "Captures"]
@@ -115,18 +117,22 @@ class Captures:
         return self._view_now(await self.office.execute(plan))
 
     def page(
-        self, *, authority_id: str | None, limit: int, before: int | None
-    ) -> list[CaptureView]:
-        """Return captures changed before revision ``before``, newest first."""
+        self, viewer: Principal, *, authority_id: str | None, limit: int, before: int | None
+    ) -> tuple[list[CaptureView], int | None]:
+        """Return captures changed before revision ``before``, newest first, as seen (rule 5).
+
+        And where the next page begins, or None after the last.
+        """
         with self.office.ledger.reads() as view:
             rows = view.captures(authority_id=authority_id, limit=limit, before=before)
-            return [self._view(view, row) for row in rows]
+            seen = [self._view(view, row) for row in rows if self._is_seen(view, row, viewer)]
+        return seen, rows[-1].revision if len(rows) == limit else None
 
-    async def watch(self, capture_id: str) -> AsyncIterator[CaptureView]:
+    async def watch(self, capture_id: str, viewer: Principal) -> AsyncIterator[CaptureView]:
         """Yield the capture's state about once a second, its end last; raises UnknownError."""
         with self.office.bell.listen(capture_id) as rung:
             while True:
-                seen = self._look(capture_id)
+                seen = self._look(capture_id, viewer)
                 yield seen
                 if seen.row.state in OVER:
                     return
@@ -170,12 +176,21 @@ class Captures:
         if authority.instrument is Instrument.EMERGENCY and signed < _BOTH:
             raise Refused(Reason.EMBARGOED, "a second person has not signed the emergency")
 
-    def _look(self, capture_id: str) -> CaptureView:
+    def _look(self, capture_id: str, viewer: Principal) -> CaptureView:
         with self.office.ledger.reads() as view:
             row = view.capture(capture_id)
-            if row is None:
+            if row is None or not self._is_seen(view, row, viewer):
                 raise UnknownError("no such capture")
             return self._view(view, row)
+
+    def _is_seen(self, view: Reads, row: CaptureRow, viewer: Principal) -> bool:
+        """Say whether the viewer may know of a capture: who sees its authority (rule 5)."""
+        authority = view.authority(row.authority_id)
+        if authority is None:
+            return False
+        return (
+            sight(self.office.readings.authority(authority.envelope), viewer) is not Sight.NOTHING
+        )
 
     def _view_now(self, row: CaptureRow) -> CaptureView:
         with self.office.ledger.reads() as view:

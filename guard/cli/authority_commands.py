@@ -71,6 +71,12 @@ def show(invocation: Invocation, id_: str) -> None:
     with invocation.connected() as connection:
         policy = invocation.policy(connection).policy
         shown = _get(connection, id_)
+    if not shown.envelope:
+        headings = ("id", "reference", "instrument", "level", "nodes", "state", "until", "missing")
+        words = list(zip(headings, _row(shown), strict=True))
+        words.append(("persons", "shown to those who approve and audit, and to who opened it"))
+        invocation.output.done(authority_json(shown), grid(words))
+        return
     with checking("the authority"):
         inspection = inspect(shown.envelope, policy, now=invocation.now())
         subjects = unsealed_if_mine(inspection.authority, invocation.profile)

@@ -77,7 +77,8 @@ class AuthorityService(AuthorityServiceServicer):
         self, request: messages.GetAuthorityRequest, _context: object
     ) -> messages.GetAuthorityResponse:
         """Return one authority."""
-        view = self._authorities.get(required_id(request.authority_id, "authority_id"))
+        authority_id = required_id(request.authority_id, "authority_id")
+        view = self._authorities.get(authority_id, admission().caller.principal)
         return messages.GetAuthorityResponse(authority=to_authority(view))
 
     async def ListAuthorities(
@@ -85,16 +86,17 @@ class AuthorityService(AuthorityServiceServicer):
     ) -> messages.ListAuthoritiesResponse:
         """List authorities, newest first."""
         size = page_size(request.page_size)
-        views = self._authorities.page(limit=size, before=page_token(request.page_token))
-        answer = messages.ListAuthoritiesResponse()
-        room = MAX_PAGE_BYTES
+        views, following = self._authorities.page(
+            admission().caller.principal, limit=size, before=page_token(request.page_token)
+        )
+        answer = messages.ListAuthoritiesResponse(next_page_token=str(following or ""))
+        room, last = MAX_PAGE_BYTES, 0
         for view in views:
             made = to_authority(view)
             room -= made.ByteSize()
             if room < 0 and answer.authorities:
+                answer.next_page_token = str(last)
                 break
             answer.authorities.append(made)
-            answer.next_page_token = str(view.row.revision)
-        if len(answer.authorities) == len(views) < size:
-            answer.next_page_token = ""
+            last = view.row.revision
         return answer

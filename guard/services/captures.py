@@ -63,7 +63,8 @@ class CaptureService(CaptureServiceServicer):
         self, request: messages.WatchCaptureRequest, _context: object
     ) -> AsyncIterator[messages.WatchCaptureResponse]:
         """Stream a capture's state."""
-        async for view in self._captures.watch(required_id(request.capture_id, "capture_id")):
+        capture_id = required_id(request.capture_id, "capture_id")
+        async for view in self._captures.watch(capture_id, admission().caller.principal):
             yield messages.WatchCaptureResponse(capture=to_capture(view))
 
     async def ListCaptures(
@@ -72,14 +73,15 @@ class CaptureService(CaptureServiceServicer):
         """List captures, newest first."""
         size = page_size(request.page_size)
         authority_id = request.authority_id
-        views = self._captures.page(
+        views, following = self._captures.page(
+            admission().caller.principal,
             authority_id=required_id(authority_id, "authority_id") if authority_id else None,
             limit=size,
             before=page_token(request.page_token),
         )
         return messages.ListCapturesResponse(
             captures=[to_capture(view) for view in views],
-            next_page_token=str(views[-1].row.revision) if len(views) == size else "",
+            next_page_token=str(following or ""),
         )
 
     async def FetchCapture(

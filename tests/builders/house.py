@@ -31,6 +31,7 @@ from guard.core.instruments import Instrument
 from guard.core.note import Note, parse_note
 from guard.core.receipt import FIRST_PREVIOUS, Receipt, ReceiptKind, encode_receipt
 from guard.core.record import Record
+from guard.core.trust import Principal
 from guard.log.sequencer import Sequencer
 from guard.store.memory import MemoryStore
 from guard.store.shelf import FileShelf
@@ -108,6 +109,10 @@ class House:
     async def __aexit__(self, *exc: object) -> None:
         self.ledger.close()
         self.store.close()
+
+    @property
+    def auditor(self) -> Principal:
+        return self.site.principal("auditor-1")
 
     # --- people -------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -89,7 +90,7 @@ async def test_a_signer_of_the_wrong_role_is_denied(house: House) -> None:
     with pytest.raises(Denied) as denied:
         await house.sign(view, "legal-1")
     assert reason(denied) is Reason.SIGNER_ROLE_WRONG
-    assert house.authorities.get(view.row.id).row.envelope == view.row.envelope
+    assert house.authorities.get(view.row.id, house.auditor).row.envelope == view.row.envelope
 
 
 async def test_a_bad_signature_is_denied(house: House) -> None:
@@ -180,7 +181,8 @@ async def test_revoking_ends_everything_at_once(house: House) -> None:
     )
     assert view.row.state is AuthorityState.REVOKED
     states = {
-        each.row.state for each in house.captures.page(authority_id=None, limit=9, before=None)
+        each.row.state
+        for each in house.captures.page(house.auditor, authority_id=None, limit=9, before=None)[0]
     }
     assert states == {CaptureState.STOPPING}
     assert house.kinds()[-3:] == ["authority_revoked", "capture_stopped", "capture_stopped"]
@@ -200,7 +202,7 @@ async def test_revoking_twice_is_one_record(house: House) -> None:
 async def test_what_is_not_there_is_said_to_be_unknown(house: House) -> None:
     """Reading an unknown authority is UnknownError; revoking one is a recorded denial."""
     with pytest.raises(UnknownError):
-        house.authorities.get("0" * 8 + "-0000-4000-8000-000000000000")
+        house.authorities.get("0" * 8 + "-0000-4000-8000-000000000000", house.auditor)
     with pytest.raises(Denied) as denied:
         await house.authorities.revoke("nothing", "x", house.site.principal("lead-1"))
     assert reason(denied) is Reason.AUTHORITY_UNKNOWN
@@ -214,7 +216,42 @@ async def test_pages_are_newest_first_and_without_gaps(house: House) -> None:
     ]
     found: list[str] = []
     before = None
-    while page := house.authorities.page(limit=2, before=before):
+    while True:
+        page, before = house.authorities.page(house.auditor, limit=2, before=before)
         found += [view.row.id for view in page]
-        before = page[-1].row.revision
+        if before is None:
+            break
     assert found == ids[::-1]
+
+
+async def test_an_operator_sees_neither_warrants_nor_who_entered_others_tickets(
+    house: House,
+) -> None:
+    """Who implements captures learns of no warrant, and not who opened or approved a ticket."""
+    warrant = await house.approved(Instrument.INTERCEPTION_ORDER)
+    ticket = await house.approved()
+    mine = house.site.principal("operator-1")
+    colleague = replace(mine, name="operator-2")
+    for viewer in (mine, colleague):
+        listed, _ = house.authorities.page(viewer, limit=9, before=None)
+        assert [view.row.id for view in listed] == [ticket]
+        with pytest.raises(UnknownError):
+            house.authorities.get(warrant, viewer)
+    assert house.authorities.get(ticket, mine).signers == ("operator-1", "lead-1")
+    seen = house.authorities.get(ticket, colleague)
+    assert (seen.signers, seen.row.envelope) == ((), b"")
+    assert len(house.authorities.page(house.auditor, limit=9, before=None)[0]) == 2
+
+
+async def test_a_page_of_warrants_alone_does_not_end_an_operators_list(house: House) -> None:
+    """What is left out is skipped, and what comes after it is found."""
+    ticket = await house.approved()
+    for _ in range(3):
+        await house.approved(Instrument.INTERCEPTION_ORDER)
+    operator, before, found = house.site.principal("operator-1"), None, []
+    while True:
+        page, before = house.authorities.page(operator, limit=2, before=before)
+        found += [view.row.id for view in page]
+        if before is None:
+            break
+    assert found == [ticket]

@@ -145,7 +145,7 @@ async def test_watching_ends_with_the_capture(house: House) -> None:
     view = await house.capture(await house.approved())
     hand = NodeHand(house.site)
     seen: list[CaptureState] = []
-    async for each in house.captures.watch(view.row.id):
+    async for each in house.captures.watch(view.row.id, house.auditor):
         seen.append(each.row.state)
         if each.row.state is CaptureState.GRANTED:
             await house.receipts.take(hand.receipt(view.row.id), hand.identity)
@@ -154,7 +154,7 @@ async def test_watching_ends_with_the_capture(house: House) -> None:
             await house.receipts.take(hand.receipt(view.row.id, kind, reason="x"), hand.identity)
     assert seen == [CaptureState.GRANTED, CaptureState.ARMED, CaptureState.ENDED]
     with pytest.raises(UnknownError):
-        await anext(house.captures.watch("nothing"))
+        await anext(house.captures.watch("nothing", house.auditor))
 
 
 async def test_fetching_is_for_those_who_may_request(house: House) -> None:
@@ -214,3 +214,17 @@ async def test_a_repeated_request_needs_no_quorum(house: House) -> None:
     granted = await house.captures.request(wish)
     house.quorum.there = False
     assert (await house.captures.request(wish)).row.id == granted.row.id
+
+
+async def test_an_operator_sees_no_capture_of_a_warrant(house: House) -> None:
+    """It is not listed, and watching it says that there is none."""
+    await house.approved(Instrument.INTERCEPTION_ORDER)
+    await house.sweep.run()
+    ticket = await house.capture(await house.approved())
+    operator = house.site.principal("operator-1")
+    shown, _ = house.captures.page(operator, authority_id=None, limit=9, before=None)
+    assert [view.row.id for view in shown] == [ticket.row.id]
+    every, _ = house.captures.page(house.auditor, authority_id=None, limit=9, before=None)
+    (hidden,) = [view.row.id for view in every if view.row.id != ticket.row.id]
+    with pytest.raises(UnknownError):
+        await anext(house.captures.watch(hidden, operator))

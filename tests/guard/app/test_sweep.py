@@ -18,7 +18,10 @@ from tests.builders.house import House, NodeHand
 
 
 def captures(house: House) -> list[CaptureRow]:
-    return [view.row for view in house.captures.page(authority_id=None, limit=99, before=None)]
+    return [
+        view.row
+        for view in house.captures.page(house.auditor, authority_id=None, limit=99, before=None)[0]
+    ]
 
 
 def window(house: House, **length: float) -> Window:
@@ -60,7 +63,7 @@ async def test_at_its_end_an_authority_expires_and_its_captures_stop(house: Hous
     await house.capture(authority_id)
     house.clock.move(hours=1)
     await house.sweep.run()
-    assert house.authorities.get(authority_id).row.state is AuthorityState.EXPIRED
+    assert house.authorities.get(authority_id, house.auditor).row.state is AuthorityState.EXPIRED
     assert "authority_expired" in house.kinds()
     assert "capture_expired" in house.kinds()
     while await house.sweep.run():
@@ -143,7 +146,7 @@ async def test_an_emergency_begins_at_once_and_ends_after_48_hours(house: House)
     house.clock.move(hours=48)
     while await house.sweep.run():
         pass
-    assert house.authorities.get(view.row.id).row.state is AuthorityState.EXPIRED
+    assert house.authorities.get(view.row.id, house.auditor).row.state is AuthorityState.EXPIRED
     assert [row.state for row in captures(house)] == [CaptureState.ENDED]
 
 
