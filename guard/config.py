@@ -60,6 +60,7 @@ class Config:
     tls: TlsFiles
     witnesses: tuple[WitnessAddress, ...]
     retention: timedelta
+    record_retention: timedelta
     sweep_interval: timedelta
 
 
@@ -98,6 +99,9 @@ def parse_config(text: str, folder: Path) -> Config:
         ),
         witnesses=_witnesses(table),
         retention=timedelta(days=table.integer("retention_days", 1, 3650, default=30)),
+        record_retention=timedelta(
+            days=table.integer("record_retention_days", 400, 36_500, default=730)
+        ),
         sweep_interval=timedelta(seconds=table.integer("sweep_seconds", 1, 60, default=1)),
     )
     tls.finish()

@@ -31,6 +31,7 @@ from google.protobuf.internal import api_implementation
 from guard.app.office import Office
 from guard.app.ports import Clock, LedgerUnavailable, LedgerUnusable
 from guard.app.presence import Presence
+from guard.app.retention import Retention
 from guard.app.segments import Segments
 from guard.app.shelf import ShelfError
 from guard.app.sweep import Sweep
@@ -99,6 +100,7 @@ class _House:
     ledger: Sequencer
     store: SqliteStore
     sweep: Sweep
+    retention: Retention
     cosigner: Cosigner
 
 
@@ -188,6 +190,7 @@ async def _sweep(house: _House, config: Config) -> None:
         try:
             await house.sweep.run()
             await house.premises.segments.delete_older(config.retention)
+            await house.retention.erase()
         except (LedgerUnavailable, ShelfError) as error:
             _LOG.error("sweep_failed", why=str(error))
         await asyncio.sleep(config.sweep_interval.total_seconds())
@@ -264,6 +267,7 @@ def _furnish(config: Config, clock: Clock, store: SqliteStore) -> _House:
         ledger=ledger,
         store=store,
         sweep=Sweep(office, presence, name, cosigner),
+        retention=Retention(office, config.record_retention),
         cosigner=cosigner,
     )
 

@@ -1,7 +1,8 @@
 """What a plan may change in the store: whole rows, put by their key.
 
 1. A change replaces the row with the same key, or adds it.
-2. Rows are never deleted. What is over says so in its state.
+2. What is over says so in its state. Rows are deleted only by `EraseBefore`, when the retention of
+   the records about them is over.
 3. A revision is the log index of the record that speaks of the row's last change. So revisions rise
    with the log, and nothing changes without a record.
 """
@@ -103,4 +104,15 @@ class PutReceipt:
     digest: str
 
 
-Change = PutAuthority | PutCapture | PutSegment | PutTrustPolicy | PutReceipt
+@dataclass(frozen=True, slots=True)
+class EraseBefore:
+    """Forget salt and body of every record before an index, trust policies excepted.
+
+    With them go segments, captures and authorities that are over and whose last change was before
+    it; none goes before what belongs to it.
+    """
+
+    end: int
+
+
+Change = PutAuthority | PutCapture | PutSegment | PutTrustPolicy | PutReceipt | EraseBefore

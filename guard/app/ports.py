@@ -99,6 +99,9 @@ class Reads(Protocol):
     def entries(self, start: int, limit: int) -> list[Entry]:
         """Return the log's records from an index on, erased ones without salt and body."""
 
+    def first_kept(self) -> int:
+        """Return the index of the first record that may be erased and is not; else the size."""
+
     def size(self) -> int:
         """Return the number of records."""
 

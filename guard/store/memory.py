@@ -14,6 +14,7 @@ from guard.app.changes import (
     AuthorityRow,
     CaptureRow,
     Change,
+    EraseBefore,
     PutAuthority,
     PutCapture,
     PutReceipt,
@@ -23,7 +24,7 @@ from guard.app.changes import (
 )
 from guard.app.ports import NO_RECEIPT, ChangeRefused, LedgerUnavailable, Reads, Transaction
 from guard.core.record import Entry
-from guard.store.statements import LIVE, UNFINISHED
+from guard.store.statements import KEPT_FOR_GOOD, LIVE, OVER, UNFINISHED
 
 
 @dataclass(slots=True)
@@ -118,6 +119,11 @@ class _MemoryReads:
     def entries(self, start: int, limit: int) -> list[Entry]:
         return self._state.entries[start : start + limit]
 
+    def first_kept(self) -> int:
+        every = enumerate(self._state.entries)
+        kept = (n for n, each in every if each.kind != KEPT_FOR_GOOD and not each.erased)
+        return next(kept, self.size())
+
     def size(self) -> int:
         return len(self._state.entries)
 
@@ -184,6 +190,25 @@ class _MemoryTransaction(_MemoryReads):
                 self._state.policies[version] = envelope
             case PutReceipt(node, sequence, digest):
                 self._state.receipts[node] = (sequence, digest)
+            case EraseBefore(end):
+                self._erase(end)
+
+    def _erase(self, end: int) -> None:
+        state = self._state
+        for index, entry in enumerate(state.entries[:end]):
+            if entry.kind != KEPT_FOR_GOOD:
+                state.entries[index] = entry._replace(salt=None, body=None)
+        over = {r.id for r in state.captures.values() if r.state in OVER and r.revision < end}
+        for key, row in tuple(state.segments.items()):
+            if row.capture_id in over and row.deleted:
+                del state.segments[key]
+        for capture_id in over - {row.capture_id for row in state.segments.values()}:
+            del state.captures[capture_id]
+        needed = {row.authority_id for row in state.captures.values()}
+        for authority in tuple(state.authorities.values()):
+            finished = authority.state not in UNFINISHED and authority.revision < end
+            if finished and authority.id not in needed:
+                del state.authorities[authority.id]
 
     def _put_capture(self, row: CaptureRow) -> None:
         other = self.capture_by_request(row.principal, row.request_id)

@@ -10,6 +10,7 @@ from guard.app.changes import (
     AuthorityRow,
     CaptureRow,
     Change,
+    EraseBefore,
     PutAuthority,
     PutCapture,
     PutReceipt,
@@ -53,6 +54,8 @@ def columns(change: Change) -> Columns:
             return {"version": version, "envelope": envelope}
         case PutReceipt(node, sequence, digest):
             return {"node": node, "sequence": sequence, "digest": digest}
+        case EraseBefore(end):
+            return {"end": end}
 
 
 def authority(row: tuple[Any, ...]) -> AuthorityRow:

@@ -20,7 +20,14 @@ from typing import Any, Final
 
 from sqlalchemy import Engine
 
-from guard.app.changes import AuthorityRow, CaptureRow, Change, PutTrustPolicy, SegmentRow
+from guard.app.changes import (
+    AuthorityRow,
+    CaptureRow,
+    Change,
+    EraseBefore,
+    PutTrustPolicy,
+    SegmentRow,
+)
 from guard.app.ports import (
     NO_RECEIPT,
     ChangeRefused,
@@ -152,6 +159,11 @@ class SqlReads:
         found = self._all(self._statements.entries, {"start": start, "limit": limit})
         return [Entry(*row) for row in found]
 
+    def first_kept(self) -> int:
+        """Return the index of the first record that may be erased and is not; else the size."""
+        row = self._one(self._statements.first_kept, {})
+        return self.size() if row is None else int(row[0])
+
     def size(self) -> int:
         """Return the number of records."""
         row = self._one(self._statements.size, {})
@@ -206,6 +218,11 @@ class SqlTransaction(SqlReads):
         """Return the log's records from an index on, this transaction's included."""
         self._flush()
         return super().entries(start, limit)
+
+    def first_kept(self) -> int:
+        """Return the index of the first record that may be erased and is not; else the size."""
+        self._flush()
+        return super().first_kept()
 
     def size(self) -> int:
         """Return the number of records, this transaction's included."""
@@ -270,6 +287,11 @@ class SqlTransaction(SqlReads):
 
     def _put(self, change: Change) -> None:
         values = rows.columns(change)
+        if isinstance(change, EraseBefore):
+            self._flush()
+            for statement in self._statements.erase:
+                self._execute(statement, values)
+            return
         if isinstance(change, PutTrustPolicy):
             self._execute(self._statements.add_trust_policy, values)
         else:

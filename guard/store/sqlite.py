@@ -31,6 +31,8 @@ _PRAGMAS: Final = (
     "PRAGMA foreign_keys=ON",
     "PRAGMA busy_timeout=5000",
     "PRAGMA trusted_schema=OFF",
+    # What was erased is not left lying about in freed pages.
+    "PRAGMA secure_delete=ON",
 )
 _MODE: Final = 0o600
 

@@ -9,20 +9,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import (
+    BindParameter,
     Dialect,
     Select,
     Table,
     bindparam,
+    delete,
     false,
     func,
     insert,
+    null,
     or_,
     select,
+    true,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -36,6 +40,7 @@ from guard.app.changes import (
     PutSegment,
 )
 from guard.core.lifecycle import AuthorityState, CaptureState
+from guard.core.record import RecordKind
 from guard.store.schema import (
     AUTHORITIES,
     CAPTURES,
@@ -47,6 +52,8 @@ from guard.store.schema import (
 )
 
 LIVE: Final = (CaptureState.GRANTED, CaptureState.ARMED, CaptureState.STOPPING)
+OVER: Final = (CaptureState.ENDED, CaptureState.REFUSED)
+KEPT_FOR_GOOD: Final = RecordKind.TRUST_POLICY_CHANGED.value
 UNFINISHED: Final = (
     AuthorityState.REGISTERED,
     AuthorityState.PROVISIONAL,
@@ -97,6 +104,25 @@ def _live(*where: ColumnElement[bool]) -> Select[Any]:
     return select(CAPTURES).where(_one_of(c.state, LIVE), *where).order_by(c.revision, c.id)
 
 
+def _erase() -> Iterator[ClauseElement]:
+    """Yield what forgets records and rows before `end`, in this order."""
+    a, c, s, e = AUTHORITIES.c, CAPTURES.c, SEGMENTS.c, ENTRIES.c
+    end: BindParameter[int] = bindparam("end")
+    yield (
+        update(ENTRIES)
+        .where(e.position < end, e.kind != KEPT_FOR_GOOD, e.body.is_not(None))
+        .values(salt=null(), body=null())
+    )
+    over = (_one_of(c.state, OVER), c.revision < end)
+    ended = select(c.id).where(*over)
+    yield delete(SEGMENTS).where(s.capture_id.in_(ended), s.deleted == true())
+    segments = select(s.capture_id).where(s.capture_id == c.id)
+    yield delete(CAPTURES).where(*over, ~segments.exists())
+    captures = select(c.id).where(c.authority_id == a.id)
+    finished = ~_one_of(a.state, UNFINISHED)
+    yield delete(AUTHORITIES).where(finished, a.revision < end, ~captures.exists())
+
+
 class Statements:
     """The statements, compiled for one database; the attributes say what each is for."""
 
@@ -106,6 +132,7 @@ class Statements:
         self._log()
         self.puts = {kind: self._text(_put(table, dialect)) for kind, table in _TABLES.items()}
         self.add_trust_policy = self._text(insert(TRUST_POLICIES))
+        self.erase = tuple(map(self._text, _erase()))
 
     def _reads(self) -> None:
         a, c, s, p, r = AUTHORITIES.c, CAPTURES.c, SEGMENTS.c, TRUST_POLICIES.c, RECEIPTS.c
@@ -147,6 +174,8 @@ class Statements:
         page = select(*parts).where(e.position >= bindparam("start")).order_by(e.position)
         self.entries = self._text(page.limit(bindparam("limit")))
         self.all_entries = self._text(select(e.position, *parts).order_by(e.position))
+        kept = select(e.position).where(e.body.is_not(None), e.kind != KEPT_FOR_GOOD)
+        self.first_kept = self._text(kept.order_by(e.position).limit(1))
         self.size = self._text(select(func.coalesce(func.max(e.position) + 1, 0)))
         self.add_entry = self._text(insert(ENTRIES))
         self.head = self._text(select(h.size, h.checkpoint).where(h.kind == bindparam("kind")))

@@ -161,6 +161,12 @@ class House:
         with self.ledger.reads() as view:
             return [entry.record() for entry in view.entries(0, view.size())]
 
+    def records_kept(self) -> list[Record]:
+        """Return what of the log is not erased."""
+        with self.ledger.reads() as view:
+            every = view.entries(0, view.size())
+        return [entry.record() for entry in every if not entry.erased]
+
     def kinds(self) -> list[str]:
         return [str(record.kind) for record in self.records()]
 

@@ -14,6 +14,7 @@ from guard.app.changes import (
     AuthorityRow,
     CaptureRow,
     Change,
+    EraseBefore,
     PutAuthority,
     PutCapture,
     PutReceipt,
@@ -397,3 +398,52 @@ def test_missing_records_are_noticed(tmp_path):
     with pytest.raises(LedgerUnavailable, match="record 1 is missing"):
         list(store.leaves())
     store.close()
+
+
+def test_erasing_forgets_what_was_said_and_no_leaf(store):
+    """Salt and body go, oldest first; leaves, trust policies and later records stay."""
+    entries = [entry(0), entry_of(replace(record(1), kind=RecordKind.TRUST_POLICY_CHANGED))]
+    entries += [entry(2), entry(3)]
+    transaction = store.begin()
+    transaction.append(0, entries)
+    assert transaction.first_kept() == 0
+    transaction.apply([EraseBefore(3)])
+    assert transaction.first_kept() == 3
+    transaction.commit()
+    erased = [each._replace(salt=None, body=None) for each in entries]
+    with store.read() as view:
+        assert view.entries(0, 9) == [erased[0], entries[1], erased[2], entries[3]]
+        assert (view.first_kept(), view.size()) == (3, 4)
+    assert list(store.leaves()) == [each.leaf() for each in entries]
+    commit(store, EraseBefore(4))
+    with store.read() as view:
+        assert view.first_kept() == 4
+        assert view.entries(1, 1) == [entries[1]]
+
+
+def test_erasing_takes_the_rows_that_are_over_and_no_others(store):
+    """An authority goes with its captures and segments, once all of them are over."""
+    over = {"state": CaptureState.ENDED, "revision": 5}
+    rows = [
+        PutAuthority(authority("old", state=AuthorityState.EXPIRED, revision=4)),
+        PutAuthority(authority("held", state=AuthorityState.EXPIRED, revision=4)),
+        PutAuthority(authority("live", state=AuthorityState.APPROVED, revision=4)),
+        PutAuthority(authority("late", state=AuthorityState.REVOKED, revision=11)),
+        PutCapture(capture("gone", authority_id="old", **over)),
+        PutCapture(capture("runs", authority_id="live", revision=5)),
+        PutCapture(capture("keeps", authority_id="held", **over)),
+        PutSegment(segment(1, capture_id="gone", deleted=True)),
+        PutSegment(segment(1, capture_id="keeps", deleted=True)),
+        PutSegment(segment(2, capture_id="keeps", deleted=False)),
+    ]
+    commit(store, *rows)
+    commit(store, EraseBefore(10))
+    with store.read() as view:
+        assert [view.authority(name) is None for name in ("old", "held", "live", "late")] == [
+            *(True, False, False, False)
+        ]
+        assert [view.capture(name) is None for name in ("gone", "runs", "keeps")] == [
+            *(True, False, False)
+        ]
+        assert view.segments("gone") == []
+        assert [row.number for row in view.segments("keeps")] == [2]

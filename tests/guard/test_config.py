@@ -22,7 +22,8 @@ def test_the_example_shows_every_option_with_its_default() -> None:
     keys = set(re.findall(r"^(\w+) =", full, flags=re.MULTILINE))
     assert keys == {
         *("listen", "data_dir", "database", "roots", "trust_policy", "signing_key", "log_key"),
-        *("retention_days", "sweep_seconds", "certificate", "key", "client_ca", "name", "url"),
+        *("retention_days", "record_retention_days", "sweep_seconds"),
+        *("certificate", "key", "client_ca", "name", "url"),
     }
 
 

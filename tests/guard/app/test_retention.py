@@ -1,0 +1,74 @@
+"""Records are forgotten when their time is over, and nothing else is."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from guard.app.denial import UnknownError
+from guard.app.retention import Retention
+from guard.core.merkle import Tree, leaf_hash
+from guard.core.proof import parse_proof
+from guard.log.sequencer import Sequencer
+from tests.builders.deployment import LOG_NAME
+from tests.builders.house import House
+
+DAYS = timedelta(days=400)
+
+
+async def test_what_is_over_is_erased_on_record_and_the_log_stays_whole(house: House) -> None:
+    """Text and rows go; the leaves, the checkpoint and a new start on them stay."""
+    ticket = await house.approved()
+    retention = Retention(house.office, DAYS)
+    assert await retention.erase() == 0
+    house.clock.move(days=401)
+    await house.sweep.run()
+    with house.ledger.reads() as view:
+        before = [each.leaf() for each in view.entries(0, view.size())]
+    erased = await retention.erase()
+    assert erased == 2
+    assert house.records_kept()[-1].body == {"count": 2, "first": 1}
+    with house.ledger.reads() as view:
+        entries = view.entries(0, view.size())
+        assert [each.erased for each in entries] == [False, True, True, False, False]
+        assert [each.leaf() for each in entries[: len(before)]] == before
+        assert view.authority(ticket) is not None  # Its last record is not over yet.
+    tree = Tree()
+    for each in house.store.leaves():
+        tree.append(leaf_hash(each))
+    assert house.ledger.consistency(2, tree.size)
+    house.ledger.close()
+    house.ledger = Sequencer(house.store, origin=LOG_NAME, key=house.site.log_key)
+    assert await retention.erase() == 0
+
+
+async def test_rows_follow_when_their_last_record_is_over(house: House) -> None:
+    """Later the authority itself is forgotten."""
+    ticket = await house.approved()
+    house.clock.move(days=2)
+    await house.sweep.run()
+    house.clock.move(days=401)
+    while await Retention(house.office, DAYS).erase():
+        pass
+    with house.ledger.reads() as view:
+        assert view.authority(ticket) is None
+
+
+async def test_a_live_captures_record_is_kept(house: House) -> None:
+    """Its evidence is needed: nothing from the grant on is erased while it may run."""
+    granted = await house.capture(await house.approved())
+    house.clock.move(days=500)
+    await Retention(house.office, DAYS).erase()
+    with house.ledger.reads() as view:
+        assert view.first_kept() == granted.row.evidence_index
+
+
+async def test_an_erased_record_is_not_proven_and_others_are(house: House) -> None:
+    """Asked for it, the guard says that it was erased."""
+    await house.approved()
+    house.clock.move(days=401)
+    await Retention(house.office, DAYS).erase()
+    with pytest.raises(UnknownError, match="erased"):
+        await house.audit.inclusion(1, house.auditor)
+    assert parse_proof(await house.audit.inclusion(0, house.auditor)).index == 0
