@@ -10,7 +10,8 @@
    signature, no witness and no agent.
 5. The record of a registration holds every signed field, what 47 CFR 1.20004(a) and TKÜV section
    16(1) ask to be on record, and the signed envelope itself, the subjects sealed in it: whoever may
-   read records can check the people's signatures, and learns no subject.
+   read records can check the people's signatures, and learns no subject. So does the record of one
+   that was denied.
 6. Everybody is shown what `guard.core.sight` lets them see. What is not to be seen does not exist
    for the one who asks.
 """
@@ -77,7 +78,7 @@ class Authorities:
             return Plan(result=row, records=(record,), changes=(PutAuthority(row),))
 
         method = "open_ticket" if ticket else "register_warrant"
-        about = {"method": method, "principal": caller.name, "envelope_digest": digest}
+        about = {"method": method, "principal": caller.name, **_offered(envelope, digest)}
         return self._view(await self.office.decide(rule, about))
 
     async def add_signature(
@@ -243,6 +244,14 @@ def _fields(envelope: bytes, digest: str) -> dict[str, Any]:
         "authority_id": said["id"],
         "envelope": encode_base64(envelope),
     }
+
+
+def _offered(envelope: bytes, digest: str) -> dict[str, Any]:
+    """Return what was asked to be registered, for the record of a denial (rule 5)."""
+    try:
+        return {"envelope_digest": digest, **_fields(envelope, digest)}
+    except (Refused, KeyError):
+        return {"envelope_digest": digest}  # Not an authority at all: nothing in it can be shown.
 
 
 def _require_authority(view: Reads, authority_id: str) -> AuthorityRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 from datetime import timedelta
 
@@ -255,3 +256,18 @@ async def test_a_page_of_warrants_alone_does_not_end_an_operators_list(house: Ho
         if before is None:
             break
     assert found == [ticket]
+
+
+async def test_a_denied_registration_is_on_record_as_it_was_offered(house: House) -> None:
+    """What was tried stands in the denial: its signed fields and the envelope, subjects sealed."""
+    envelope = house.site.register(house.site.authority())
+    with pytest.raises(Denied):
+        await house.register(envelope, by="lead-1")
+    (body,) = [each.body for each in house.records() if each.kind == "request_denied"]
+    assert body["authority"]["reference"]
+    assert "sealed_subjects" not in body["authority"]
+    assert base64.b64decode(body["envelope"]) == envelope
+    with pytest.raises(Denied):
+        await house.authorities.register(b"{}", house.site.principal("legal-1"), ticket=False)
+    last = house.records()[-1].body
+    assert set(last) == {"envelope_digest", "method", "principal", "reason", "sentence"}
