@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from hashlib import sha256
 
@@ -31,7 +32,80 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x01" + left + right).digest()
 
 
-class Tree:
+class Subtrees(ABC):
+    """Roots and proofs of a tree, from the hashes of its full subtrees, wherever they are kept."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Return the number of leaves."""
+
+    @abstractmethod
+    def node(self, level: int, position: int) -> bytes:
+        """Return the hash of a full subtree of 2**level leaves, the one at `position`."""
+
+    def root(self, size: int | None = None) -> bytes:
+        """Return the root of the first `size` leaves, or of all."""
+        size = self.size if size is None else size
+        self._require(0, size, self.size)
+        return self._range(0, size) if size else EMPTY_ROOT
+
+    def inclusion(self, index: int, size: int) -> list[bytes]:
+        """Prove that a leaf is in the tree of `size` leaves (RFC 6962 section 2.1.1).
+
+        Raises ValueError unless index < size <= self.size.
+        """
+        self._require(index, index + 1, size)
+        self._require(0, size, self.size)
+        start, end, path = 0, size, []
+        while end - start > 1:
+            middle = start + _split(end - start)
+            if index < middle:
+                path.append(self._range(middle, end))
+                end = middle
+            else:
+                path.append(self._range(start, middle))
+                start = middle
+        return path[::-1]
+
+    def consistency(self, old: int, new: int) -> list[bytes]:
+        """Prove that the tree of `new` leaves continues that of `old` (RFC 6962 section 2.1.2).
+
+        The proof is empty when `old` is zero or equals `new`. Raises ValueError unless
+        old <= new <= self.size.
+        """
+        self._require(old, new, self.size)
+        if old in {0, new}:
+            return []
+        start, end, path, whole = 0, new, [], True
+        while old != end:
+            middle = start + _split(end - start)
+            if old <= middle:
+                path.append(self._range(middle, end))
+                end = middle
+            else:
+                path.append(self._range(start, middle))
+                start, whole = middle, False
+        if not whole:
+            path.append(self._range(start, end))
+        return path[::-1]
+
+    def _range(self, start: int, end: int) -> bytes:
+        """Return the root of the leaves [start, end), where start is where a subtree begins."""
+        span = end - start
+        level = span.bit_length() - 1
+        if span == 1 << level:
+            return self.node(level, start >> level)
+        middle = start + _split(span)
+        return node_hash(self._range(start, middle), self._range(middle, end))
+
+    @staticmethod
+    def _require(low: int, middle: int, high: int) -> None:
+        if not 0 <= low <= middle <= high:
+            raise ValueError("no such leaves in the tree")
+
+
+class Tree(Subtrees):
     """A tree held in memory, 64 bytes a leaf.
 
     Level `k` holds, one after another, the hashes of the full subtrees of 2**k leaves.
@@ -68,66 +142,13 @@ class Tree:
         for level, nodes in enumerate(self._levels):
             del nodes[(size >> level) * HASH_BYTES :]
 
-    def root(self, size: int | None = None) -> bytes:
-        """Return the root of the first `size` leaves, or of all."""
-        size = self._size if size is None else size
-        self._require(0, size, self._size)
-        return self._range(0, size) if size else EMPTY_ROOT
+    def node(self, level: int, position: int) -> bytes:
+        """Return the hash of a full subtree of 2**level leaves, the one at `position`."""
+        return self.nodes(level, position, position + 1)
 
-    def inclusion(self, index: int, size: int) -> list[bytes]:
-        """Prove that a leaf is in the tree of `size` leaves (RFC 6962 section 2.1.1).
-
-        Raises ValueError unless index < size <= self.size.
-        """
-        self._require(index, index + 1, size)
-        self._require(0, size, self._size)
-        start, end, path = 0, size, []
-        while end - start > 1:
-            middle = start + _split(end - start)
-            if index < middle:
-                path.append(self._range(middle, end))
-                end = middle
-            else:
-                path.append(self._range(start, middle))
-                start = middle
-        return path[::-1]
-
-    def consistency(self, old: int, new: int) -> list[bytes]:
-        """Prove that the tree of `new` leaves continues that of `old` (RFC 6962 section 2.1.2).
-
-        The proof is empty when `old` is zero or equals `new`. Raises ValueError unless
-        old <= new <= self.size.
-        """
-        self._require(old, new, self._size)
-        if old in {0, new}:
-            return []
-        start, end, path, whole = 0, new, [], True
-        while old != end:
-            middle = start + _split(end - start)
-            if old <= middle:
-                path.append(self._range(middle, end))
-                end = middle
-            else:
-                path.append(self._range(start, middle))
-                start, whole = middle, False
-        if not whole:
-            path.append(self._range(start, end))
-        return path[::-1]
-
-    def _range(self, start: int, end: int) -> bytes:
-        """Return the root of the leaves [start, end), where start is where a subtree begins."""
-        span = end - start
-        level = span.bit_length() - 1
-        if span == 1 << level:
-            at = (start >> level) * HASH_BYTES
-            return bytes(self._levels[level][at : at + HASH_BYTES])
-        middle = start + _split(span)
-        return node_hash(self._range(start, middle), self._range(middle, end))
-
-    @staticmethod
-    def _require(low: int, middle: int, high: int) -> None:
-        if not 0 <= low <= middle <= high:
-            raise ValueError("no such leaves in the tree")
+    def nodes(self, level: int, start: int, end: int) -> bytes:
+        """Return the hashes of the full subtrees [start, end) of 2**level leaves, joined."""
+        return bytes(self._levels[level][start * HASH_BYTES : end * HASH_BYTES])
 
 
 def verify_inclusion(
