@@ -52,6 +52,7 @@ class Config:
 
     listen: str
     data_dir: Path
+    log_dir: Path
     database: str = field(repr=False)  # a database URL may hold a password
     roots: Path
     trust_policy: Path
@@ -87,6 +88,7 @@ def parse_config(text: str, folder: Path) -> Config:
     config = Config(
         listen=table.text("listen", pattern=_LISTEN),
         data_dir=data_dir,
+        log_dir=table.file("log_dir"),
         database=table.text("database", default="") or f"sqlite:///{data_dir.resolve()}/guard.db",
         roots=table.file("roots"),
         trust_policy=table.file("trust_policy"),

@@ -2,10 +2,12 @@
 
 1. Whatever is wrong refuses the start with one sentence: keys, a trust policy that the pinned roots
    did not sign, a log key that the policy does not name, witnesses that cannot make the quorum, a
-   store that does not hold what the log signed, a method without a row.
+   store that does not hold what the log signed or is older than what the log has published, a
+   method without a row.
 2. Everything that runs, runs in one task group: the death of one is the end of all, and whoever
    supervises the process starts it anew. What is in the log is in the log.
-3. SIGTERM and SIGINT end open calls within seconds, then the ledger, then the store.
+3. SIGTERM and SIGINT end open calls within seconds, then the ledger, then the publishing, then the
+   store.
 4. The listener speaks TLS with client certificates. Its files are looked at for every handshake;
    new ones are used once they fit together, and until then the old ones are.
 """
@@ -20,6 +22,7 @@ import stat
 import sys
 import uuid
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -43,6 +46,7 @@ from guard.core.reasons import Refused
 from guard.core.trust import TrustedPolicy, TrustPolicy, parse_roots
 from guard.keys import KeyFileError, load_ed25519, load_signer, read_secret
 from guard.log.cosigning import Cosigner, WitnessEndpoint
+from guard.log.publishing import PublicLog
 from guard.log.sequencer import Sequencer
 from guard.services.gate import Gate
 from guard.services.listener import Premises, add_services
@@ -97,11 +101,10 @@ class _House:
     """Everything that is put together before the first call is taken."""
 
     premises: Premises
-    ledger: Sequencer
-    store: SqliteStore
     sweep: Sweep
     retention: Retention
     cosigner: Cosigner
+    closing: ExitStack
 
 
 def run(config: Config) -> None:
@@ -146,8 +149,7 @@ async def serve(
             ready(port)
         await _run_all(server, gate, house, config)
     finally:
-        house.ledger.close()
-        house.store.close()
+        house.closing.close()
     _LOG.info("stopped")
 
 
@@ -218,18 +220,16 @@ def _put_together(config: Config, clock: Clock) -> _House:
     if api_implementation.Type() != "upb":
         raise StartRefusedError("protobuf runs without its C implementation, which is too slow")
     _require_private(config.data_dir)
-    store = _open_store(config.database)
     try:
-        return _furnish(config, clock, store)
+        with ExitStack() as closing:
+            return _furnish(config, clock, closing)
     except (KeyFileError, LedgerUnusable) as error:
-        store.close()
         raise StartRefusedError(str(error)) from error
-    except BaseException:
-        store.close()
-        raise
 
 
-def _furnish(config: Config, clock: Clock, store: SqliteStore) -> _House:
+def _furnish(config: Config, clock: Clock, closing: ExitStack) -> _House:
+    store = _open_store(config.database)
+    closing.callback(store.close)
     signer = load_signer(config.signing_key)
     log_key = load_ed25519(config.log_key)
     trusted = _trusted(config, store, clock)
@@ -240,7 +240,11 @@ def _furnish(config: Config, clock: Clock, store: SqliteStore) -> _House:
     ):
         raise StartRefusedError(f"{config.log_key} is not the log's key of the trust policy")
     _require_quorum(policy, config)
+    public = PublicLog(config.log_dir, log=parse_vkey(policy.log.vkey))
+    closing.callback(public.close)
     ledger = Sequencer(store, origin=policy.log.origin, key=log_key)
+    closing.callback(ledger.close)
+    public.hold_against(ledger)
     office = Office(
         ledger=ledger, clock=clock, entropy=_SystemEntropy(), signer=signer, trusted=trusted
     )
@@ -250,6 +254,7 @@ def _furnish(config: Config, clock: Clock, store: SqliteStore) -> _House:
         ledger,
         [WitnessEndpoint(name=each.name, url=each.url) for each in config.witnesses],
         policy=lambda: office.policy,
+        public=public,
         clock=clock,
         announce=lambda _checkpoint: office.bell.ring_all(),
     )
@@ -264,11 +269,10 @@ def _furnish(config: Config, clock: Clock, store: SqliteStore) -> _House:
     )
     return _House(
         premises=premises,
-        ledger=ledger,
-        store=store,
         sweep=Sweep(office, presence, name, cosigner),
         retention=Retention(office, config.record_retention),
         cosigner=cosigner,
+        closing=closing.pop_all(),
     )
 
 

@@ -140,8 +140,11 @@ class Transaction(Reads, Protocol):
     def append(self, start: int, entries: Sequence[Entry]) -> None:
         """Add records to the log from index `start` on. Raises LedgerUnavailable."""
 
-    def put_checkpoint(self, checkpoint: bytes, *, size: int, old_size: int) -> None:
-        """Replace the checkpoint of `old_size`; LedgerUnavailable when another is stored."""
+    def put_checkpoint(self, checkpoint: bytes, *, size: int, previous: bytes | None) -> None:
+        """Replace exactly `previous`, None being no checkpoint yet.
+
+        Raises LedgerUnavailable when another one is stored, be it of the same size.
+        """
 
     def put_cosigned(self, checkpoint: bytes, *, size: int) -> None:
         """Store a cosigned checkpoint unless one of a larger size is stored."""

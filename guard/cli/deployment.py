@@ -27,6 +27,7 @@ from guard.cli.folders import (
     make_guard,
     make_node,
     make_person,
+    make_public_folder,
     make_signing_key,
     make_witness,
     write_public,
@@ -178,6 +179,7 @@ def create(target: Path, roster: Roster, site: Site, *, now: datetime) -> Deploy
 def _fill(folder: Path, roster: Roster, site: Site, *, now: datetime) -> None:
     for name in ("roots", "ca", "trust", "witness", "nodes", "people"):
         make_folder(folder / name)
+    make_public_folder(folder / "log")
     roots = _make_roots(folder / "roots")
     ca = _make_authority(folder / "ca", site, now=now)
     policy = _first_policy(folder, roots, ca, site, now=now)

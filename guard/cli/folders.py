@@ -1,6 +1,7 @@
 """The folders that `init` lays out, one function for each kind of holder.
 
-1. Folders have mode 0700, secrets 0600; the rest 0644 below folders that are closed anyway.
+1. Folders have mode 0700, secrets 0600; the rest 0644 below folders that are closed anyway. Only
+   the folder of the published log is for everybody.
 2. Every configuration names its files relative to itself, so that a folder can be carried to the
    machine where it belongs.
 3. A private key is made in the folder of its holder and is written nowhere else.
@@ -26,6 +27,7 @@ __all__ = [
     "make_guard",
     "make_node",
     "make_person",
+    "make_public_folder",
     "make_signing_key",
     "make_witness",
     "toml",
@@ -45,6 +47,13 @@ def make_folder(path: Path) -> Path:
     """Make a folder for its owner alone."""
     path.mkdir(mode=0o700)
     path.chmod(0o700)
+    return path
+
+
+def make_public_folder(path: Path) -> Path:
+    """Make a folder that everybody may read."""
+    path.mkdir(mode=0o755)
+    path.chmod(0o755)
     return path
 
 
@@ -131,6 +140,7 @@ def make_guard(
     top = {
         "listen": listen,
         "data_dir": "data",
+        "log_dir": "../log",
         "roots": "roots.json",
         "trust_policy": "trust.json",
         "signing_key": "signing.key",

@@ -3,7 +3,8 @@
 1. In a round all witnesses are asked for the same checkpoint, side by side: were each asked for the
    newest it could get, no two would ever sign the same one.
 2. The round ends when the quorum is there. The checkpoint is verified as an agent would verify it,
-   stored, and then announced.
+   the log is published up to it, it is stored, and then announced. So what cannot be published is
+   never handed out as evidence; stopping and revoking need no evidence and go on.
 3. A round begins when there is a newer checkpoint, but no sooner than 50 ms after the one before
    began, so that a burst of decisions shares its rounds; and when the newest cosigned one is older
    than half of the policy's `checkpoint_max_age`; so an idle log's evidence stays fresh.
@@ -32,6 +33,7 @@ from guard.core.checkpoint import TrustedCheckpoint, parse_checkpoint, verify_ch
 from guard.core.note import NoteSignature, VerifierKey, parse_note, parse_vkey, with_signatures
 from guard.core.reasons import Refused
 from guard.core.trust import TrustPolicy
+from guard.log.publishing import NotPublished, PublicLog
 from guard.log.sequencer import Sequencer
 from guard.log.witnessclient import Prove, WitnessClient, WitnessFailed
 
@@ -51,42 +53,50 @@ class WitnessEndpoint:
     url: str
 
 
+class _Problem:
+    """What is wrong with one part; a change for the worse or the better is logged once."""
+
+    def __init__(self, failed: str, recovered: str, **about: str) -> None:
+        self._failed, self._recovered, self._about = failed, recovered, about
+        self.text = ""
+
+    def report(self, text: str) -> None:
+        """Note what is wrong now, or nothing."""
+        if text and text != self.text:
+            _LOG.warning(self._failed, **self._about, why=text)
+        elif self.text and not text:
+            _LOG.info(self._recovered, **self._about)
+        self.text = text
+
+
 class _Asked:
     """One witness: its client, whether it is being asked, and what is wrong with it."""
 
     def __init__(self, endpoint: WitnessEndpoint) -> None:
         self.client = WitnessClient(endpoint.name, endpoint.url, timeout=_ROUND)
         self.busy = False
-        self.problem = ""
+        self.problem = _Problem("witness_failed", "witness_recovered", witness=endpoint.name)
 
     def ask(self, checkpoint: bytes, key: VerifierKey, prove: Prove) -> NoteSignature | None:
         """Return the cosignature, or None after saying why there is none."""
         try:
             line = self.client.cosign(checkpoint, key, prove)
         except WitnessFailed as error:
-            self._report(str(error))
+            self.problem.report(str(error))
             return None
-        self._report("")
+        self.problem.report("")
         return line
 
     def free(self) -> None:
         """Note that the witness has answered."""
         self.busy = False
 
-    def _report(self, problem: str) -> None:
-        # A change for the worse or the better is logged once.
-        if problem and problem != self.problem:
-            _LOG.warning("witness_failed", witness=self.client.name, why=problem)
-        elif self.problem and not problem:
-            _LOG.info("witness_recovered", witness=self.client.name)
-        self.problem = problem
-
 
 class Cosigner:
     """Keeps a freshly cosigned checkpoint in the ledger.
 
-    `policy()` is the trust policy in force; `announce` is called on the event loop with every newer
-    cosigned checkpoint, after it was stored.
+    `policy()` is the trust policy in force; `public` is where the log is published; `announce` is
+    called on the event loop with every newer cosigned checkpoint, after it was stored.
     """
 
     def __init__(
@@ -95,12 +105,14 @@ class Cosigner:
         endpoints: Sequence[WitnessEndpoint],
         *,
         policy: Callable[[], TrustPolicy],
+        public: PublicLog,
         clock: Clock,
         announce: Callable[[bytes], None],
     ) -> None:
         self._ledger = ledger
         self._witnesses = [_Asked(endpoint) for endpoint in endpoints]
         self._policy = policy
+        self._public = public
         self._clock = clock
         self._announce = announce
         self._wake = asyncio.Event()
@@ -109,11 +121,16 @@ class Cosigner:
         self._questions: list[asyncio.Future[bool]] = []
         self._answered: float | None = None
         self._pool = ThreadPoolExecutor(max(1, len(endpoints)), thread_name_prefix="witness")
+        # Of its own: slow witnesses may keep all of the others busy.
+        self._files = ThreadPoolExecutor(1, thread_name_prefix="publishing")
+        self._publishing = _Problem("log_not_published", "log_published_again")
 
     @property
     def problems(self) -> dict[str, str]:
-        """Return what is wrong with which witness."""
-        return {asked.client.name: asked.problem for asked in self._witnesses if asked.problem}
+        """Return what is wrong with which witness, and under `log_dir` with the publishing."""
+        every = {asked.client.name: asked.problem.text for asked in self._witnesses}
+        every["log_dir"] = self._publishing.text
+        return {name: text for name, text in every.items() if text}
 
     async def run(self) -> None:
         """Collect cosignatures until cancelled."""
@@ -133,6 +150,7 @@ class Cosigner:
                     pause = min(2 * pause, _LONGEST_PAUSE)
         finally:
             self._pool.shutdown(wait=False, cancel_futures=True)
+            self._files.shutdown(wait=False, cancel_futures=True)
 
     async def reached(self) -> bool:
         """Say whether a quorum answered a moment ago, or does now (rule 6)."""
@@ -182,15 +200,28 @@ class Cosigner:
         lines = await self._collect(checkpoint, policy)
         note = with_signatures(parse_note(checkpoint), lines).encode()
         newest = self._verify(note, policy)
+        if not await self._publish(note, policy):
+            return False
         await self._ledger.store_cosigned(note, size=newest.size)
         self._newest = newest
         self._answered = asyncio.get_running_loop().time()
         self._announce(note)
         return True
 
+    async def _publish(self, note: bytes, policy: TrustPolicy) -> bool:
+        """Publish on a thread, which is done with one checkpoint before it begins the next."""
+        loop, public = asyncio.get_running_loop(), self._public
+        try:
+            await loop.run_in_executor(self._files, public.publish, note, self._ledger, policy)
+        except NotPublished as error:
+            self._publishing.report(str(error))
+            return False
+        self._publishing.report("")
+        return True
+
     def _is_needed(self, checkpoint: bytes, cosigned: bytes | None) -> bool:
-        policy = self._policy()
-        if cosigned is None or parse_checkpoint(cosigned).size < parse_checkpoint(checkpoint).size:
+        policy, size = self._policy(), parse_checkpoint(checkpoint).size
+        if cosigned is None or min(parse_checkpoint(cosigned).size, self._public.size) < size:
             return True
         try:
             self._newest = self._verify(cosigned, policy)

@@ -40,7 +40,7 @@ from guard.core.checkpoint import Checkpoint, sign_checkpoint, verify_log_signat
 from guard.core.merkle import Tree, leaf_hash
 from guard.core.note import KeyType, parse_note, verifier_key
 from guard.core.reasons import Refused
-from guard.core.record import entry_of
+from guard.core.record import entry_of, leaf
 
 T = TypeVar("T")
 
@@ -70,7 +70,7 @@ class Sequencer:
         self._store = store
         self._origin = origin
         self._key = key
-        self._tree = _rebuild(store, origin, key)
+        self._tree, self._head = _rebuild(store, origin, key)
         self._durable = self._tree.size
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._gate = threading.Lock()
@@ -84,6 +84,11 @@ class Sequencer:
     def origin(self) -> str:
         """Return the log's name."""
         return self._origin
+
+    @property
+    def size(self) -> int:
+        """Return the number of records that are durable."""
+        return self._durable
 
     async def execute(self, plan: Callable[[Reads, int], Plan[T]]) -> T:
         """Run `plan(view, next_index)` on the writer and return its result once it is durable.
@@ -113,6 +118,31 @@ class Sequencer:
         """Prove that the log at `new` continues that at `old`. Raises ValueError beyond the log."""
         self._require_durable(new)
         return self._tree.consistency(old, new)
+
+    def root(self, size: int) -> bytes:
+        """Return the root of the first `size` records. Raises ValueError beyond the log."""
+        self._require_durable(size)
+        return self._tree.root(size)
+
+    def nodes(self, level: int, start: int, end: int) -> bytes:
+        """Return the hashes of the full subtrees [start, end) of 2**level leaves, joined.
+
+        Raises ValueError beyond the log.
+        """
+        self._require_durable(end << level)
+        return self._tree.nodes(level, start, end)
+
+    def leaves(self, start: int, end: int) -> list[bytes]:
+        """Return the data of the leaves [start, end), computed from the stored records.
+
+        Raises LedgerUnavailable when they are not what was signed.
+        """
+        with self.reads() as view:
+            leaves = [leaf(each) for each in view.entries(start, end - start)]
+        hashes = b"".join(leaf_hash(each) for each in leaves)
+        if hashes != self.nodes(0, start, end):
+            raise LedgerUnavailable(f"the records from {start} on are not those that were signed")
+        return leaves
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call `listener` on the writer's thread after each new checkpoint."""
@@ -170,19 +200,19 @@ class Sequencer:
 
     def _write_batch(self, batch: list[_Job]) -> bool:
         """Run and commit a batch; return whether the log has grown."""
-        start = self._tree.size
+        start, head = self._tree.size, self._head
         transaction = None
         try:
             transaction = self._begin(sync=any(job.sync for job in batch))
             for job in batch:
                 self._run_job(job, transaction)
             if self._tree.size > start:
-                self._sign(transaction, start)
+                head = self._sign(transaction)
             transaction.commit()
         except Exception as error:  # noqa: BLE001  # whatever it is, the callers must hear of it
             self._abandon(batch, start, transaction, error)
             return False
-        self._durable = self._tree.size
+        self._durable, self._head = self._tree.size, head
         return self._tree.size > start
 
     def _begin(self, *, sync: bool) -> Transaction:
@@ -212,10 +242,11 @@ class Sequencer:
             self._tree.append(leaf_hash(entry.leaf()))
         return decided.result
 
-    def _sign(self, transaction: Transaction, start: int) -> None:
+    def _sign(self, transaction: Transaction) -> bytes:
         head = Checkpoint(origin=self._origin, size=self._tree.size, root=self._tree.root())
         checkpoint = sign_checkpoint(head, self._origin, self._key)
-        transaction.put_checkpoint(checkpoint, size=head.size, old_size=start)
+        transaction.put_checkpoint(checkpoint, size=head.size, previous=self._head)
+        return checkpoint
 
     def _abandon(
         self, batch: list[_Job], start: int, transaction: Transaction | None, error: Exception
@@ -237,8 +268,8 @@ class Sequencer:
             job.result, job.error = None, error
 
 
-def _rebuild(store: Store, origin: str, key: Ed25519PrivateKey) -> Tree:
-    """Return the tree of the stored records, held against the stored checkpoint (rule 4)."""
+def _rebuild(store: Store, origin: str, key: Ed25519PrivateKey) -> tuple[Tree, bytes | None]:
+    """Return the tree of the stored records and the stored checkpoint that it fits (rule 4)."""
     tree = Tree()
     try:
         with store.read() as view:
@@ -250,7 +281,7 @@ def _rebuild(store: Store, origin: str, key: Ed25519PrivateKey) -> Tree:
     if checkpoint is None:
         if tree.size:
             raise LedgerUnusable("the store holds records and no checkpoint")
-        return tree
+        return tree, None
     try:
         log = verifier_key(origin, KeyType.NOTE, key.public_key())
         signed = verify_log_signature(parse_note(checkpoint), log)
@@ -261,7 +292,7 @@ def _rebuild(store: Store, origin: str, key: Ed25519PrivateKey) -> Tree:
             f"the store holds {tree.size} records that do not make up the tree of {signed.size} "
             "that was signed: it was altered or is damaged"
         )
-    return tree
+    return tree, checkpoint
 
 
 def _tell(batch: list[_Job]) -> None:

@@ -158,8 +158,8 @@ class _MemoryTransaction(_MemoryReads):
             raise LedgerUnavailable("the records do not follow the log")
         self._state.entries.extend(entries)
 
-    def put_checkpoint(self, checkpoint: bytes, *, size: int, old_size: int) -> None:
-        if (self._state.signed[0] if self._state.signed else 0) != old_size:
+    def put_checkpoint(self, checkpoint: bytes, *, size: int, previous: bytes | None) -> None:
+        if (self._state.signed[1] if self._state.signed else None) != previous:
             raise LedgerUnavailable("another guard has written to this store")
         self._state.signed = (size, checkpoint)
 

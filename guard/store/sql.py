@@ -4,8 +4,8 @@
 2. What a transaction has written, its own reads see. Records wait in memory until somebody reads
    them or the transaction commits, and are then inserted all at once.
 3. A set of changes is made whole or not at all: it stands under a savepoint.
-4. A checkpoint replaces only the checkpoint it was built on (compare and swap), so two guards never
-   sign two histories into one store.
+4. A checkpoint replaces only the very checkpoint it was built on (compare and swap of all its
+   bytes), so two guards never sign two histories into one store.
 5. Every failure of the driver is LedgerUnavailable, except a broken rule, which is ChangeRefused.
 """
 
@@ -249,16 +249,16 @@ class SqlTransaction(SqlReads):
         """Add records to the log from index `start` on. Raises LedgerUnavailable."""
         self._waiting += enumerate(entries, start)
 
-    def put_checkpoint(self, checkpoint: bytes, *, size: int, old_size: int) -> None:
-        """Replace the checkpoint of `old_size`; LedgerUnavailable when another is stored."""
-        if not self._swap(_SIGNED, checkpoint, size=size, old_size=old_size):
+    def put_checkpoint(self, checkpoint: bytes, *, size: int, previous: bytes | None) -> None:
+        """Replace exactly `previous`; LedgerUnavailable when another is stored."""
+        if not self._swap(_SIGNED, checkpoint, size=size, previous=previous):
             raise LedgerUnavailable("another guard has written to this store")
 
     def put_cosigned(self, checkpoint: bytes, *, size: int) -> None:
         """Store a cosigned checkpoint unless one of a larger size is stored."""
         row = self._one(self._statements.head, {"kind": _COSIGNED})
         if row is None or row[0] <= size:
-            self._swap(_COSIGNED, checkpoint, size=size, old_size=row[0] if row else 0)
+            self._swap(_COSIGNED, checkpoint, size=size, previous=bytes(row[1]) if row else None)
 
     def commit(self) -> None:
         """Make it durable.
@@ -297,14 +297,12 @@ class SqlTransaction(SqlReads):
         else:
             self._execute(self._statements.puts[type(change)], values)
 
-    def _swap(self, kind: str, checkpoint: bytes, *, size: int, old_size: int) -> bool:
+    def _swap(self, kind: str, checkpoint: bytes, *, size: int, previous: bytes | None) -> bool:
         values = {"kind": kind, "checkpoint": checkpoint}
-        moved = {**values, "old_size": old_size, "new_size": size}
-        self._execute(self._statements.move_head, moved)
-        if self._cursor.rowcount == 1:
-            return True
-        if old_size != 0:
-            return False
+        if previous is not None:
+            moved = {**values, "previous": previous, "new_size": size}
+            self._execute(self._statements.move_head, moved)
+            return bool(self._cursor.rowcount == 1)
         try:
             self._execute(self._statements.add_head, {**values, "size": size})
         except ChangeRefused:

@@ -182,7 +182,7 @@ class Statements:
         self.add_head = self._text(insert(HEADS))
         self.move_head = self._text(
             update(HEADS)
-            .where(h.kind == bindparam("kind"), h.size == bindparam("old_size"))
+            .where(h.kind == bindparam("kind"), h.checkpoint == bindparam("previous"))
             .values(size=bindparam("new_size"), checkpoint=bindparam("checkpoint"))
         )
 

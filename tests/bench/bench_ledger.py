@@ -32,6 +32,7 @@ from guard.core.note import parse_vkey
 from guard.core.record import Record, RecordKind
 from guard.core.trust import TrustPolicy
 from guard.log.cosigning import Cosigner, WitnessEndpoint
+from guard.log.publishing import PublicLog
 from guard.log.sequencer import Sequencer
 from guard.store.sqlite import SqliteStore
 from tests.builders.deployment import LOG_NAME, WITNESS_NAME, Deployment
@@ -141,10 +142,13 @@ async def cosigning(folder: Path, ledger: Sequencer) -> list[float]:
         folder, name=WITNESS_NAME, key=HOME.witness_key, logs=(log,), clock=SetClock(NOW)
     )
     news = asyncio.Event()
+    (folder / "log").mkdir()
+    public = PublicLog(folder / "log", log=log)
     cosigner = Cosigner(
         ledger,
         [WitnessEndpoint(name=WITNESS_NAME, url=witness.url)],
         policy=lambda: policy,
+        public=public,
         clock=SystemClock(),
         announce=lambda _note: news.set(),
     )
@@ -162,6 +166,7 @@ async def cosigning(folder: Path, ledger: Sequencer) -> list[float]:
     with suppress(asyncio.CancelledError):
         await task
     witness.stop()
+    public.close()
     return sorted(took)
 
 

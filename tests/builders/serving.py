@@ -51,6 +51,7 @@ def write_site(
     """Lay out a guard's folder and return its configuration file."""
     folder.mkdir(mode=0o700, exist_ok=True)
     (folder / "data").mkdir(mode=0o700, exist_ok=True)
+    (folder / "log").mkdir(mode=0o755, exist_ok=True)
     leaf = authority.leaf(site.guard.spiffe_id, hosts=["guard", "127.0.0.1"])
     write_secret(folder / "signing.key", pem(site.guard.signer._private_key))
     write_secret(folder / "log.key", pem(site.log_key))
@@ -63,6 +64,7 @@ def write_site(
         f"""
         listen = "{listen}"
         data_dir = "data"
+        log_dir = "log"
         roots = "roots.json"
         trust_policy = "trust.json"
         signing_key = "signing.key"

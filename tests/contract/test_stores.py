@@ -314,7 +314,7 @@ def test_a_transaction_sees_itself_and_nobody_else_does(store):
     transaction = store.begin()
     transaction.apply([PutAuthority(authority())])
     transaction.append(0, [entry(0)])
-    transaction.put_checkpoint(b"head", size=1, old_size=0)
+    transaction.put_checkpoint(b"head", size=1, previous=None)
     assert transaction.authority("a") == authority()
     assert (transaction.size(), transaction.entries(0, 9)) == (1, [entry(0)])
     assert transaction.checkpoint() == b"head"
@@ -331,7 +331,7 @@ def test_a_rolled_back_transaction_leaves_nothing(store):
     transaction = store.begin()
     transaction.apply([PutAuthority(authority())])
     transaction.append(0, [entry(0)])
-    transaction.put_checkpoint(b"head", size=1, old_size=0)
+    transaction.put_checkpoint(b"head", size=1, previous=None)
     transaction.rollback()
     transaction.rollback()
     transaction = store.begin()
@@ -351,17 +351,21 @@ def test_a_view_stays_as_it_was(store):
 
 
 def test_a_checkpoint_replaces_only_its_predecessor(store):
-    """A checkpoint built on another than the stored one is refused."""
+    """A checkpoint built on another than the stored one is refused, down to the last byte."""
     transaction = store.begin()
-    transaction.put_checkpoint(b"three", size=3, old_size=0)
+    with pytest.raises(LedgerUnavailable):
+        transaction.put_checkpoint(b"three", size=3, previous=b"two")
+    transaction.rollback()
+    transaction = store.begin()
+    transaction.put_checkpoint(b"three", size=3, previous=None)
     transaction.commit()
-    for wrong in (0, 2):
+    for wrong in (None, b"", b"another three", b"three\x00"):
         transaction = store.begin()
         with pytest.raises(LedgerUnavailable):
-            transaction.put_checkpoint(b"five", size=5, old_size=wrong)
+            transaction.put_checkpoint(b"five", size=5, previous=wrong)
         transaction.rollback()
     transaction = store.begin()
-    transaction.put_checkpoint(b"five", size=5, old_size=3)
+    transaction.put_checkpoint(b"five", size=5, previous=b"three")
     transaction.commit()
     with store.read() as view:
         assert view.checkpoint() == b"five"

@@ -21,8 +21,8 @@ def test_the_example_shows_every_option_with_its_default() -> None:
     assert parse_config(full, Path("/x")) == parse_config(text, Path("/x"))
     keys = set(re.findall(r"^(\w+) =", full, flags=re.MULTILINE))
     assert keys == {
-        *("listen", "data_dir", "database", "roots", "trust_policy", "signing_key", "log_key"),
-        *("retention_days", "record_retention_days", "sweep_seconds"),
+        *("listen", "data_dir", "log_dir", "database", "roots", "trust_policy"),
+        *("signing_key", "log_key", "retention_days", "record_retention_days", "sweep_seconds"),
         *("certificate", "key", "client_ca", "name", "url"),
     }
 
@@ -44,6 +44,7 @@ def test_file_names_are_relative_to_the_file(tmp_path: Path) -> None:
         ('roots = "roots.json"', "", "roots is missing"),
         ('roots = "roots.json"', 'roots = ""', "roots is empty"),
         ('roots = "roots.json"', "roots = 3", "roots must be of type str"),
+        ('log_dir = "/var/lib/callguard-log"', "", "log_dir is missing"),
         ("[tls]", "insecure = true\n[tls]", "unknown key insecure"),
         ("[tls]", "[tls]\noptional = true", "unknown key tls.optional"),
         ("[tls]", "retention_days = 0\n[tls]", "retention_days must be between"),

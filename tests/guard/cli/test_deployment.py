@@ -25,11 +25,11 @@ from tests.guard.cli.running import NOW, Answer
 
 
 def test_secrets_are_private_and_folders_closed(demo: Deployment) -> None:
-    """Every key is 0600, every folder 0700, and no other file holds a private key."""
+    """Every key is 0600, every folder but the published log's 0700; no other file holds a key."""
     for path in demo.folder.rglob("*"):
         mode = stat.S_IMODE(path.stat().st_mode)
         if path.is_dir():
-            assert mode == 0o700, path
+            assert mode == (0o755 if path.name == "log" else 0o700), path
         elif path.suffix == ".key":
             assert mode == 0o600, path
         else:
@@ -96,6 +96,8 @@ def test_the_configurations_are_accepted_by_their_programs(demo: Deployment) -> 
     for path in (*files, tls.certificate, tls.key, tls.client_ca):
         assert path.is_file()
     assert guard.data_dir.is_dir()
+    assert guard.log_dir.resolve() == demo.folder / "log"
+    assert guard.log_dir.stat().st_mode & 0o777 == 0o755
     assert guard.listen == "127.0.0.1:7443"
     witness = load_witness_config(demo.folder / "witness/witness-1/witness.toml")
     assert witness.key_file.is_file()

@@ -23,6 +23,7 @@ from guard.core.record import Record, RecordKind
 from guard.core.trust import TrustPolicy, Witnesses
 from guard.log import cosigning as module
 from guard.log.cosigning import Cosigner, WitnessEndpoint
+from guard.log.publishing import PublicLog
 from guard.log.sequencer import Sequencer
 from guard.log.witnessclient import WitnessClient, WitnessFailed
 from guard.store.memory import MemoryStore
@@ -59,6 +60,10 @@ class House:
         self.store = MemoryStore()
         self.ledger = Sequencer(self.store, origin=LOG_NAME, key=DEPLOYMENT.log_key)
         stack.callback(self.ledger.close)
+        self.log_dir = folder / "log"
+        self.log_dir.mkdir()
+        self.public = PublicLog(self.log_dir, log=LOG)
+        stack.callback(self.public.close)
         self.witnesses = [self.witness(n) for n in range(up)]
         stack.callback(lambda: [witness.stop() for witness in self.witnesses])
         self.announced: list[bytes] = []
@@ -83,6 +88,7 @@ class House:
             self.ledger,
             [*endpoints, *extra],
             policy=lambda: self.policy,
+            public=self.public,
             clock=self.clock,
             announce=self.announce,
         )
