@@ -40,7 +40,7 @@ from guard.core.checkpoint import Checkpoint, sign_checkpoint, verify_log_signat
 from guard.core.merkle import Tree, leaf_hash
 from guard.core.note import KeyType, parse_note, verifier_key
 from guard.core.reasons import Refused
-from guard.core.record import entry_of, leaf
+from guard.core.record import entry_of
 
 T = TypeVar("T")
 
@@ -138,7 +138,7 @@ class Sequencer:
         Raises LedgerUnavailable when they are not what was signed.
         """
         with self.reads() as view:
-            leaves = [leaf(each) for each in view.entries(start, end - start)]
+            leaves = [each.leaf() for each in view.entries(start, end - start)]
         hashes = b"".join(leaf_hash(each) for each in leaves)
         if hashes != self.nodes(0, start, end):
             raise LedgerUnavailable(f"the records from {start} on are not those that were signed")
