@@ -114,9 +114,10 @@ class PublicLog:
 
     def close(self) -> None:
         """Stop publishing at the next file, and let another guard have the folder."""
-        self._closed = True
+        closed, self._closed = self._closed, True
         with self._busy:
-            os.close(self._lock)
+            if not closed:
+                os.close(self._lock)
 
     def _require_continued(self, head: Checkpoint, ledger: Sequencer) -> None:
         if head.size < self.size:

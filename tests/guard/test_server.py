@@ -35,11 +35,13 @@ from guard.core.fields import format_time
 from guard.core.merkle import Tree, leaf_hash, verify_consistency
 from guard.core.note import parse_vkey
 from guard.core.record import Entry
+from guard.core.tiles import TileLog
 from guard.keys import pem
+from guard.log.publishing import PublicLog
 from guard.server import StartRefusedError, serve
 from tests.builders.deployment import SUBJECT, WITNESS_NAME, Deployment, new_keys
 from tests.builders.pki import TestAuthority
-from tests.builders.serving import channel_options, write_site
+from tests.builders.serving import Serving, channel_options, write_site
 from tests.builders.witnesses import RunningWitness
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -282,6 +284,53 @@ async def test_two_guards_never_share_a_store(process: Process) -> None:
     await channel.close()
     with pytest.raises(StartRefusedError, match="another guard"):
         await serve(load_config(process.config))
+
+
+def test_no_start_where_another_guard_publishes(tmp_path: Path) -> None:
+    """The published log's folder belongs to one guard, and must be there."""
+    site = Deployment()
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    first = PublicLog(taken, log=parse_vkey(site.policy.log.vkey))
+    try:
+        assert "another guard publishes" in refusal(tmp_path / "a", log_dir=taken)
+    finally:
+        first.close()
+    assert "No such file" in refusal(tmp_path / "b", log_dir=tmp_path / "none")
+
+
+async def test_no_start_on_a_database_older_than_the_published_log(tmp_path: Path) -> None:
+    """A database put back to before what was published is said so."""
+    async with Serving(tmp_path):
+        await published(tmp_path / "log")
+    older = tmp_path / "older"
+    older.mkdir(mode=0o700)
+    config = replace(
+        load_config(tmp_path / "guard.toml"),
+        data_dir=older,
+        database=f"sqlite:///{older}/guard.db",
+    )
+    with pytest.raises(StartRefusedError, match="the database is older than the log in"):
+        await serve(config)
+
+
+async def published(folder: Path) -> TileLog:
+    """Wait for the published log and read it as anybody may, checked whole."""
+    async with asyncio.timeout(20):
+        while not (folder / "checkpoint").exists():  # noqa: ASYNC110  # nothing announces a file
+            await asyncio.sleep(0.01)
+    head = parse_checkpoint((folder / "checkpoint").read_bytes())
+    log = TileLog(lambda path: (folder / path).read_bytes(), head.size)
+    assert log.check() == head.root
+    return log
+
+
+async def test_the_log_is_published(tmp_path: Path) -> None:
+    """A guard that has just started has published its first record, and who may cosign it."""
+    async with Serving(tmp_path):
+        log = await published(tmp_path / "log")
+        assert [json.loads(leaf)["kind"] for leaf in log.leaves(0, 1)] == ["trust_policy_changed"]
+        assert (tmp_path / "log" / "policy").read_text().startswith("log ")
 
 
 async def test_a_taken_address_is_no_start(process: Process) -> None:

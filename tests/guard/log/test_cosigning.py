@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
+import subprocess
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
@@ -15,11 +17,13 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from structlog.testing import capture_logs
 
-from guard.app.ports import LedgerUnavailable, Plan
+from guard.app.ports import LedgerUnavailable, Plan, Store
 from guard.core.checkpoint import cosign, parse_checkpoint, verify_checkpoint
 from guard.core.note import KeyType, encode_vkey, parse_note, parse_vkey, verifier_key
 from guard.core.record import Record, RecordKind
+from guard.core.tiles import TileLog
 from guard.core.trust import TrustPolicy, Witnesses
 from guard.log import cosigning as module
 from guard.log.cosigning import Cosigner, WitnessEndpoint
@@ -27,6 +31,7 @@ from guard.log.publishing import PublicLog
 from guard.log.sequencer import Sequencer
 from guard.log.witnessclient import WitnessClient, WitnessFailed
 from guard.store.memory import MemoryStore
+from guard.store.sqlite import SqliteStore
 from tests.builders.deployment import LOG_NAME, NOW, Deployment
 from tests.builders.witnesses import RunningWitness, SetClock
 
@@ -53,21 +58,33 @@ def adding(view, index):
 class House:
     """A log, up to three witnesses, and a cosigner between them."""
 
-    def __init__(self, folder: Path, stack: ExitStack, *, quorum: int, up: int = 3) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        stack: ExitStack,
+        *,
+        quorum: int,
+        up: int = 3,
+        store: Store | None = None,
+    ) -> None:
         self.clock = SetClock(NOW)
         self.folder = folder
         self.policy = policy_of(quorum)
-        self.store = MemoryStore()
+        self.store = store or MemoryStore()
         self.ledger = Sequencer(self.store, origin=LOG_NAME, key=DEPLOYMENT.log_key)
-        stack.callback(self.ledger.close)
         self.log_dir = folder / "log"
-        self.log_dir.mkdir()
+        self.log_dir.mkdir(exist_ok=True)
         self.public = PublicLog(self.log_dir, log=LOG)
-        stack.callback(self.public.close)
+        stack.callback(self.close)
         self.witnesses = [self.witness(n) for n in range(up)]
         stack.callback(lambda: [witness.stop() for witness in self.witnesses])
         self.announced: list[bytes] = []
         self.news = asyncio.Event()
+
+    def close(self) -> None:
+        """Close what is the log's now."""
+        self.ledger.close()
+        self.public.close()
 
     def witness(self, number: int, port: int = 0) -> RunningWitness:
         return RunningWitness(
@@ -325,6 +342,194 @@ async def test_a_store_that_cannot_be_read_fails_the_round_only(house, monkeypat
         assert not await cosigner.round()
     assert home.announced == []
     assert await cosigner.round()
+
+
+def published(home: House) -> int:
+    """Return the size of what anybody can read, checked whole; 0 before the first checkpoint."""
+    try:
+        note = (home.log_dir / "checkpoint").read_bytes()
+    except FileNotFoundError:
+        return 0
+    head = home.trusted(note)
+    log = TileLog(lambda path: (home.log_dir / path).read_bytes(), head.size)
+    assert log.check() == head.root
+    return head.size
+
+
+async def test_what_is_announced_is_published(house):
+    """Whenever a checkpoint is announced, the folder holds the log up to it, and it."""
+    home = house(quorum=2)
+    cosigner = home.cosigner()
+    for size in (1, 2, 3):
+        await home.ledger.execute(adding)
+        assert await cosigner.round()
+        assert published(home) == size
+        assert (home.log_dir / "checkpoint").read_bytes() == home.cosigned() == home.announced[-1]
+
+
+async def test_a_log_that_cannot_be_published_is_no_evidence(house):
+    """While the folder cannot be written nothing newer is stored or announced; records go on."""
+    home = house(quorum=2)
+    await home.ledger.execute(adding)
+    cosigner = home.cosigner()
+    assert await cosigner.round()
+    before = home.cosigned()
+    shutil.move(home.log_dir / "tile", home.folder / "moved")
+    (home.log_dir / "tile").write_bytes(b"in the way")
+    with capture_logs() as logs:
+        for _ in range(3):
+            await home.ledger.execute(adding)
+            assert not await cosigner.round()
+        assert (home.cosigned(), home.announced) == (before, [before])
+        assert (home.log_dir / "checkpoint").read_bytes() == before
+        assert list(cosigner.problems) == ["log_dir"]
+        assert "cannot write into" in cosigner.problems["log_dir"]
+        (home.log_dir / "tile").unlink()
+        shutil.move(home.folder / "moved", home.log_dir / "tile")
+        assert await cosigner.round()
+    told = [each["event"] for each in logs if "published" in each["event"]]
+    assert told == ["log_not_published", "log_published_again"]
+    assert cosigner.problems == {}
+    assert published(home) == home.trusted(home.cosigned()).size == 4
+
+
+async def test_a_log_tampered_with_is_no_evidence(house):
+    """A published file that was exchanged stays as it is, and nothing is published after it."""
+    home = house(quorum=2)
+    await home.ledger.execute(adding)
+    cosigner = home.cosigner()
+    assert await cosigner.round()
+    (home.log_dir / "tile/0/000.p/2").write_bytes(bytes(64))
+    await home.ledger.execute(adding)
+    assert not await cosigner.round()
+    assert "tampered with" in cosigner.problems["log_dir"]
+    assert home.trusted(home.cosigned()).size == 1
+
+
+async def test_a_store_without_its_folder_is_published_at_once(house):
+    """A cosigned checkpoint in the store that is not in the folder is published by a round."""
+    home = house(quorum=2)
+    await home.ledger.execute(adding)
+    assert await home.cosigner().round()
+    home.public.close()
+    shutil.rmtree(home.log_dir)
+    home.log_dir.mkdir()
+    home.public = PublicLog(home.log_dir, log=LOG)
+    assert await home.cosigner().round()
+    assert published(home) == 1
+
+
+async def test_a_lost_quorum_comes_back(house, monkeypatch):
+    """Without a quorum the folder stays as it was; when it is back, everything is published."""
+    monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.01)
+    home = house(quorum=2, up=2)
+    task = asyncio.ensure_future(home.cosigner().run())
+    await home.ledger.execute(adding)
+    assert parse_checkpoint(await home.next_news()).size == published(home) == 1
+    port = home.witnesses[0].port
+    home.witnesses[0].stop()
+    for _ in range(300):
+        await home.ledger.execute(adding)
+    assert published(home) == 1
+    assert len(home.announced) == 1
+    home.witnesses[0] = home.witness(0, port)
+    while parse_checkpoint(await home.next_news()).size < 301:
+        pass
+    assert published(home) == 301
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+@pytest.mark.privileged
+async def test_a_full_disk_under_the_log_is_said_and_overcome(house, tmp_path):
+    """On a full file system nothing is handed out; with room again the round succeeds."""
+    with small_disk(tmp_path / "log") as disk:
+        home = house(quorum=2)
+        await home.ledger.execute(adding)
+        cosigner = home.cosigner()
+        assert await cosigner.round()
+        fill(disk)
+        await home.ledger.execute(adding)
+        assert not await cosigner.round()
+        assert "No space left on device" in cosigner.problems["log_dir"]
+        assert (published(home), len(home.announced)) == (1, 1)
+        (disk / "filler").unlink()
+        assert await cosigner.round()
+        assert published(home) == 2
+        home.public.close()
+        home.public = PublicLog(tmp_path, log=LOG)
+
+
+@pytest.mark.privileged
+async def test_a_full_disk_under_the_store_denies_and_loses_nothing(house, tmp_path):
+    """On a full file system nothing is recorded, and what is recorded stays cosigned."""
+    with small_disk(tmp_path / "data") as disk:
+        store = SqliteStore(disk / "guard.db")
+        home = house(quorum=2, store=store)
+        await home.ledger.execute(adding)
+        cosigner = home.cosigner()
+        assert await cosigner.round()
+        fill(disk)
+        with pytest.raises(LedgerUnavailable):
+            await asyncio.gather(*(home.ledger.execute(adding) for _ in range(100)))
+        size = home_size(home)
+        (disk / "filler").unlink()
+        assert await home.ledger.execute(adding) == size
+        assert await cosigner.round()
+        assert published(home) == size + 1
+        home.ledger.close()
+        store.close()
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """Mount a file system of 512 KiB."""
+    folder.mkdir()
+    options = ["-t", "tmpfs", "-o", "size=512k", "none", str(folder)]
+    subprocess.run(["mount", *options], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def fill(disk: Path) -> None:
+    """Leave no room on a file system."""
+    with (disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+        while True:
+            filler.write(bytes(4096))
+
+
+async def test_an_older_copy_of_the_database_is_not_cosigned(house, tmp_path):
+    """Even with the folder taken away too, the witnesses refuse a database from before."""
+    store = SqliteStore(tmp_path / "guard.db")
+    home = house(quorum=2, store=store)
+    await home.ledger.execute(adding)
+    for name in ("guard.db", "guard.db-wal"):
+        shutil.copy(tmp_path / name, tmp_path / name.replace("guard", "older"))
+    await home.ledger.execute(adding)
+    await home.ledger.execute(adding)
+    assert await home.cosigner().round()
+    home.close()
+    store.close()
+    shutil.rmtree(home.log_dir)
+    home.log_dir.mkdir()
+    home.store = SqliteStore(tmp_path / "older.db")
+    home.ledger = Sequencer(home.store, origin=LOG_NAME, key=DEPLOYMENT.log_key)
+    home.public = PublicLog(home.log_dir, log=LOG)
+    home.public.hold_against(home.ledger)
+    try:
+        # As old as it was, as long as the witnesses know the log to be, and longer.
+        for _ in range(4):
+            cosigner = home.cosigner()
+            assert not await cosigner.round()
+            assert len(cosigner.problems) >= 2
+            await home.ledger.execute(adding)
+        assert (home.cosigned(), published(home)) == (None, 0)
+    finally:
+        home.close()
+        home.store.close()
 
 
 async def test_a_rolled_back_store_is_not_cosigned(house):

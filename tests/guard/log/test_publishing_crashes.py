@@ -155,7 +155,7 @@ def killed_and_started_again(site: Site, step: int) -> bool:
     numbers = [json.loads(entry.body)["number"] for entry in kept[::RECORDS]]
     assert len(set(numbers)) == len(numbers)
     # Nothing was announced or kept as evidence that had not been published before.
-    evident = max(said(first, "cosigned") + [site.cosigned()])
+    evident = max([*said(first, "cosigned"), site.cosigned()])
     assert evident <= (left.size if left else 0)
     status, second = site.run(SECOND)
     assert status == 0
