@@ -300,12 +300,12 @@ def _own_name(policy: TrustPolicy, keyid: str) -> str:
 
 
 def _require_quorum(policy: TrustPolicy, config: Config) -> None:
-    known = {parse_vkey(vkey).name for vkey in policy.witnesses.vkeys}
-    reachable = known & {each.name for each in config.witnesses}
-    if len(reachable) < policy.witnesses.quorum:
+    configured = {each.name for each in config.witnesses}
+    reachable = {each.name for each in policy.log.witnesses if each.key.name in configured}
+    if not policy.log.is_met(reachable):
         raise StartRefusedError(
-            f"{len(reachable)} of the trust policy's witnesses are configured, "
-            f"{policy.witnesses.quorum} have to cosign"
+            f"{len(reachable)} of the trust policy's witnesses are configured, which is no quorum: "
+            f"{policy.log.words()} have to cosign"
         )
 
 

@@ -58,9 +58,7 @@ class EvidenceDesk:
         try:
             trusted = verify_checkpoint(
                 checkpoint,
-                log_vkey=policy.log.vkey,
-                witness_vkeys=policy.witnesses.vkeys,
-                quorum=policy.witnesses.quorum,
+                policy=policy.log,
                 now=now,
                 max_age=longest,
             )

@@ -37,25 +37,24 @@ from guard.cli.revision import names_in, revised
 from guard.cli.roster import NodeEntry, Person, Roster
 from guard.core import envelope
 from guard.core.instruments import DEFAULTS
+from guard.core.logpolicy import majority, parse_log_policy, policy_text
 from guard.core.note import KeyType, encode_vkey, verifier_key
 from guard.core.trust import (
     GuardIdentity,
-    LogIdentity,
     Roots,
     TrustPolicy,
-    Witnesses,
     encode_policy,
     encode_roots,
 )
 from guard.keys import KeyFileError, load_signer, read_secret, write_secret
 
-__all__ = ["ADDRESS", "ORIGIN", "WITNESS", "Deployment", "Site", "create", "split_address"]
+__all__ = ["ADDRESS", "ORIGIN", "WITNESSES", "Deployment", "Site", "create", "split_address"]
 
 _ROOTS, _THRESHOLD = 3, 2
 _CHECKPOINT_AGE = timedelta(minutes=10)
 _CLOCK_TOLERANCE = timedelta(seconds=10)
 ADDRESS = "127.0.0.1:7443"
-WITNESS = "127.0.0.1:7480"
+WITNESSES = ("127.0.0.1:7480", "127.0.0.1:7481")
 ORIGIN = "callguard.example/log"
 _LOOPBACK = ("127.0.0.1", "::1")
 
@@ -65,13 +64,14 @@ class Site:
     """Where the parts listen and what the log is called."""
 
     addresses: tuple[str, ...] = (ADDRESS,)
-    witness: str = WITNESS
+    witnesses: tuple[str, ...] = WITNESSES
     origin: str = ORIGIN
 
     @property
-    def witness_name(self) -> str:
-        """The witness's key name: by it the guard knows whom it asks (C2SP signed-note)."""
-        return f"{self.origin.partition('/')[0]}/witness-1"
+    def witness_names(self) -> list[str]:
+        """The witnesses' key names: by them the guard knows whom it asks (C2SP signed-note)."""
+        domain = self.origin.partition("/")[0]
+        return [f"{domain}/witness-{number}" for number in range(1, len(self.witnesses) + 1)]
 
     @property
     def hosts(self) -> list[str]:
@@ -215,11 +215,13 @@ def _first_policy(
         ca.pair.certificate,
         encode_roots(roots),
         listen=site.addresses[0],
-        witnesses=[(site.witness_name, f"http://{site.witness}")],
+        witnesses=[
+            (name, f"http://{address}")
+            for name, address in zip(site.witness_names, site.witnesses, strict=True)
+        ],
     )
     log = _vkey(site.origin, KeyType.NOTE, log_key)
-    name = site.witness_name
-    witness = make_witness(folder / "witness" / "witness-1", name, listen=site.witness, log=log)
+    witnesses = _make_witnesses(folder / "witness", site, log)
     return TrustPolicy(
         version=1,
         issued_at=now.replace(microsecond=0),
@@ -228,13 +230,21 @@ def _first_policy(
         principals=(),
         nodes=(),
         guards=(_guard("guard-1", guard_key),),
-        log=LogIdentity(vkey=log),
-        witnesses=Witnesses(quorum=1, vkeys=(_vkey(name, KeyType.COSIGNATURE, witness),)),
+        log=parse_log_policy(policy_text(log, witnesses, majority(len(witnesses)))),
         instruments=dict(DEFAULTS),
         test_subjects=(),
         checkpoint_max_age=_CHECKPOINT_AGE,
         clock_tolerance=_CLOCK_TOLERANCE,
     )
+
+
+def _make_witnesses(folder: Path, site: Site, log: str) -> list[str]:
+    """Make the folder of every witness of the log; return their vkeys."""
+    made: list[str] = []
+    for name, address in zip(site.witness_names, site.witnesses, strict=True):
+        public = make_witness(folder / name.rpartition("/")[2], name, listen=address, log=log)
+        made.append(_vkey(name, KeyType.COSIGNATURE, public))
+    return made
 
 
 def _guard(name: str, key: Ed25519PublicKey) -> GuardIdentity:

@@ -163,7 +163,7 @@ def verify(invocation: Invocation) -> None:
     invocation.output.done(
         {"size": trusted.size, "root": trusted.root.hex(), "kinds": counts, "verified": True},
         f"The log of {trusted.size} records is whole: signed by {trusted.origin}, cosigned "
-        f"{age} ago by {policy.witnesses.quorum} of {len(policy.witnesses.vkeys)} witnesses, "
+        f"{age} ago by {policy.log.words()}, "
         f"every record in its place{seen.words}.",
     )
 

@@ -110,9 +110,7 @@ def _trusted(
 def _verified(note: bytes, policy: TrustPolicy, now: datetime) -> TrustedCheckpoint:
     return verify_checkpoint(
         note,
-        log_vkey=policy.log.vkey,
-        witness_vkeys=policy.witnesses.vkeys,
-        quorum=policy.witnesses.quorum,
+        policy=policy.log,
         now=now,
         max_age=policy.checkpoint_max_age,
     )

@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 
 from guard.cli.certificates import spiffe_id
 from guard.cli.exits import UsageTroubleError
-from guard.cli.roster import NodeEntry, Person, Roster
+from guard.cli.roster import NodeEntry, Person, Roster, WitnessList
+from guard.core.logpolicy import LogPolicy, parse_log_policy, policy_text
 from guard.core.signingkey import public_part
 from guard.core.trust import NodeIdentity, Principal, SigningKey, TrustPolicy
 from guard.core.window import Window
@@ -42,7 +43,7 @@ def revised(policy: TrustPolicy, roster: Roster, *, now: datetime) -> TrustPolic
         expires_at=now + roster.lasts,
         principals=tuple(people.values()),
         nodes=tuple(nodes.values()),
-        witnesses=roster.witnesses or policy.witnesses,
+        log=_log(policy.log, roster.witnesses),
         roots=roster.roots or policy.roots,
         test_subjects=policy.test_subjects
         if roster.test_subjects is None
@@ -59,6 +60,12 @@ def names_in(policy: TrustPolicy) -> frozenset[str]:
 def next_version(policy: TrustPolicy, roster: Roster, *, now: datetime) -> TrustPolicy:
     """Return the version after ``policy``, as the roster changes it; raises as `revised`."""
     return replace(revised(policy, roster, now=now), version=policy.version + 1)
+
+
+def _log(before: LogPolicy, witnesses: WitnessList | None) -> LogPolicy:
+    if witnesses is None:
+        return before
+    return parse_log_policy(policy_text(before.vkey, witnesses.vkeys, witnesses.quorum))
 
 
 def _principal(person: Person, before: Principal | None, now: datetime) -> Principal:
@@ -124,7 +131,7 @@ def changes(before: TrustPolicy | None, after: TrustPolicy) -> list[str]:
             for name in now
             if name in was and was[name] != now[name]
         ]
-    parts = ("roots", "log", "witnesses", "instruments", "checkpoint_max_age", "clock_tolerance")
+    parts = ("roots", "log", "instruments", "checkpoint_max_age", "clock_tolerance")
     if before:
         lines += [
             f"~ {part}{_numbers(after, part)}"
@@ -140,8 +147,8 @@ def _numbers(policy: TrustPolicy, part: str) -> str:
     match part:
         case "roots":
             return f": {policy.roots.threshold} of {len(policy.roots.keys)} must sign from then on"
-        case "witnesses":
-            return f": {policy.witnesses.quorum} of {len(policy.witnesses.vkeys)} must cosign"
+        case "log":
+            return f": {policy.log.words()} must cosign"
     return ""
 
 

@@ -18,9 +18,18 @@ from guard.cli.exits import UsageTroubleError, asking
 from guard.cli.folders import PublicHalf
 from guard.cli.tables import Table, read_table
 from guard.core.subjects import Subject, SubjectKind, parse_subject
-from guard.core.trust import Role, Roots, Witnesses, make_key, require_recipient
+from guard.core.trust import Role, Roots, make_key, require_recipient
 
-__all__ = ["DEMO", "NOBODY", "NodeEntry", "Person", "Roster", "read_roster", "take_subjects"]
+__all__ = [
+    "DEMO",
+    "NOBODY",
+    "NodeEntry",
+    "Person",
+    "Roster",
+    "WitnessList",
+    "read_roster",
+    "take_subjects",
+]
 
 _LIFE = timedelta(days=365)
 
@@ -43,6 +52,14 @@ class NodeEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WitnessList:
+    """The witnesses' vkeys, and how many witnesses must have cosigned."""
+
+    quorum: int
+    vkeys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Roster:
     """What is to change."""
 
@@ -50,7 +67,7 @@ class Roster:
     nodes: tuple[NodeEntry, ...] = ()
     remove: frozenset[str] = frozenset()
     test_subjects: tuple[Subject, ...] | None = field(default=None, repr=False)
-    witnesses: Witnesses | None = None
+    witnesses: WitnessList | None = None
     roots: Roots | None = None
     lasts: timedelta = _LIFE
 
@@ -127,9 +144,8 @@ def _node(table: Table) -> NodeEntry:
     return entry
 
 
-def _witnesses(table: Table) -> Witnesses:
-    with asking():
-        witnesses = Witnesses(quorum=table.integer("quorum"), vkeys=tuple(table.texts("vkeys")))
+def _witnesses(table: Table) -> WitnessList:
+    witnesses = WitnessList(quorum=table.integer("quorum"), vkeys=tuple(table.texts("vkeys")))
     table.finish()
     return witnesses
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from guard.cli.deployment import ADDRESS, ORIGIN, WITNESS, Deployment, Site, create, split_address
+from guard.cli.deployment import ADDRESS, ORIGIN, WITNESSES, Deployment, Site, create, split_address
 from guard.cli.durations import stamp
 from guard.cli.exits import UsageTroubleError
 from guard.cli.invocation import Command, Group, Invocation, passes
@@ -33,7 +33,13 @@ __all__ = ["certificate", "init"]
     metavar="HOST:PORT",
     help="Where the guard is dialled; the first is where it listens.  [default: 127.0.0.1:7443]",
 )
-@click.option("--witness-address", default=WITNESS, metavar="HOST:PORT", show_default=True)
+@click.option(
+    "--witness-address",
+    "witnesses",
+    multiple=True,
+    metavar="HOST:PORT",
+    help="Where a witness listens; most must cosign.  [default: 127.0.0.1:7480, 127.0.0.1:7481]",
+)
 @click.option("--origin", default=ORIGIN, metavar="NAME", show_default=True, help="The log.")
 @passes
 def init(
@@ -43,14 +49,14 @@ def init(
     demo: bool,
     roster: Path | None,
     addresses: tuple[str, ...],
-    witness_address: str,
+    witnesses: tuple[str, ...],
     origin: str,
 ) -> None:
     """Make a new deployment in DIR: roots, trust policy, identities and configuration."""
     if demo and roster is not None:
         raise UsageTroubleError("give --demo or --roster, not both")
-    site = Site(addresses=addresses or (ADDRESS,), witness=witness_address, origin=origin)
-    for address in (*site.addresses, site.witness):
+    site = Site(addresses=addresses or (ADDRESS,), witnesses=witnesses or WITNESSES, origin=origin)
+    for address in (*site.addresses, *site.witnesses):
         split_address(address)
     chosen = DEMO if demo else read_roster(roster) if roster else NOBODY
     create(folder, chosen, site, now=invocation.now())
@@ -58,7 +64,7 @@ def init(
     nodes = sorted(node.name for node in chosen.nodes)
     invocation.output.done(
         {"folder": str(folder), "people": people, "nodes": nodes, "guard": site.addresses[0]},
-        _next_steps(folder, people, nodes),
+        _next_steps(folder, people, nodes, witnesses=len(site.witnesses)),
     )
 
 
@@ -90,13 +96,15 @@ def renew(invocation: Invocation, folder: Path, names: tuple[str, ...]) -> None:
     )
 
 
-def _next_steps(folder: Path, people: list[str], nodes: list[str]) -> str:
-    witness = folder / "witness/witness-1/witness.toml"
+def _next_steps(folder: Path, people: list[str], nodes: list[str], *, witnesses: int) -> str:
     lines = [
         f"A deployment is in {folder}.",
         "",
         "Start it:",
-        f"  callguard witness serve --config {witness}",
+        *(
+            f"  callguard witness serve --config {folder}/witness/witness-{number}/witness.toml"
+            for number in range(1, witnesses + 1)
+        ),
         f"  callguard serve --config {folder / 'guard/guard.toml'}",
         *(
             f"  callguard-agent run --config {folder / 'nodes' / node / 'agent.toml'}"
@@ -118,6 +126,6 @@ def _next_steps(folder: Path, people: list[str], nodes: list[str]) -> str:
     lines += [
         "",
         f"Afterwards take the keys in {folder / 'roots'} offline, to three people; two of them",
-        "sign each new trust policy. Take the witness to somebody else's machine.",
+        "sign each new trust policy. Take the witnesses to other people's machines.",
     ]
     return "\n".join(lines)

@@ -25,6 +25,7 @@ from guard.cli.profile import write_whole
 from guard.cli.revision import changes, next_version
 from guard.cli.roster import read_roster
 from guard.core.envelope import Envelope, Kind, add_signature, encode, parse, verified_keyids
+from guard.core.note import encode_vkey
 from guard.core.signingkey import public_part
 from guard.core.trust import InstrumentRule, TrustPolicy, advance, encode_policy, parse_policy
 from guard.keys import KeyFileError, load_signer
@@ -60,8 +61,8 @@ def _lines(policy: TrustPolicy) -> list[tuple[str, str]]:
     lines += [("Nodes", each.name) for each in policy.nodes]
     lines += [("Guards", each.name) for each in policy.guards]
     lines += [("Log", policy.log.vkey)]
-    lines += [("Witnesses", vkey) for vkey in policy.witnesses.vkeys]
-    lines += [("Quorum", str(policy.witnesses.quorum))]
+    lines += [("Witnesses", encode_vkey(each.key)) for each in policy.log.witnesses]
+    lines += [("Quorum", policy.log.words())]
     lines += [
         ("Instruments", f"{instrument}: {_rule_words(rule)}")
         for instrument, rule in policy.instruments.items()

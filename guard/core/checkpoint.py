@@ -3,8 +3,8 @@
 1. A checkpoint is a note of exactly three lines: origin, size, root. Extension lines, which the
    specification advises against, are refused.
 2. The log's key name is the origin.
-3. Trust needs the log's signature and cosignatures of a quorum of witnesses, each counted once by
-   its public key, whatever names that key has, and never the log's own key.
+3. Trust needs the log's signature and cosignatures that make the quorum of a log policy
+   (`guard.core.logpolicy`).
 4. A cosignature counts when its time is at most `max_age` in the past and at most 60 seconds in the
    future. A quorum that only old cosignatures make is named stale.
 5. A signature of the log or of a known witness that does not verify refuses the whole checkpoint.
@@ -13,13 +13,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import InitVar, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from guard.core.logpolicy import LogPolicy
 from guard.core.merkle import EMPTY_ROOT, HASH_BYTES, MAX_SIZE
 from guard.core.note import (
     SIGNATURE_BYTES,
@@ -30,7 +30,6 @@ from guard.core.note import (
     decode_base64,
     encode_base64,
     parse_note,
-    parse_vkey,
     sign_note,
     verifier_key,
     verify_ed25519,
@@ -73,7 +72,7 @@ class TrustedCheckpoint:
     size: int
     root: bytes
     cosigned_at: datetime
-    """The oldest time of the quorum's cosignatures, the newest ones being chosen."""
+    """The latest time such that a quorum cosigned then or later."""
     token: InitVar[_MadeHere]
 
     def __post_init__(self, token: _MadeHere) -> None:
@@ -146,55 +145,44 @@ def verify_cosignature(note: Note, line: NoteSignature, witness: VerifierKey) ->
         raise _untrusted("a cosignature's time is out of range") from error
 
 
-def cosignature_times(
-    note: Note, log: VerifierKey, witnesses: Sequence[VerifierKey]
-) -> list[datetime]:
-    """Return each witness's newest cosignature time, newest first (rules 3 and 5).
+def cosignature_times(note: Note, policy: LogPolicy) -> dict[str, datetime]:
+    """Return by its name in the policy when each witness cosigned last (rule 5).
 
     Raises Refused(CHECKPOINT_UNTRUSTED).
     """
-    newest: dict[bytes, datetime] = {}
-    for witness in witnesses:
-        for line in note.by(witness):
-            time = verify_cosignature(note, line, witness)
-            newest[witness.public] = max(time, newest.get(witness.public, time))
-    newest.pop(log.public, None)
-    return sorted(newest.values(), reverse=True)
+    newest: dict[str, datetime] = {}
+    for witness in policy.witnesses:
+        for line in note.by(witness.key):
+            time = verify_cosignature(note, line, witness.key)
+            newest[witness.name] = max(time, newest.get(witness.name, time))
+    return newest
 
 
 def verify_checkpoint(
-    data: bytes,
-    *,
-    log_vkey: str,
-    witness_vkeys: Sequence[str],
-    quorum: int,
-    now: datetime,
-    max_age: timedelta,
+    data: bytes, *, policy: LogPolicy, now: datetime, max_age: timedelta
 ) -> TrustedCheckpoint:
     """Trust a checkpoint, or refuse it.
 
     Raises Refused with CHECKPOINT_UNTRUSTED (not the log's, or a bad signature),
-    WITNESS_QUORUM_MISSING, CHECKPOINT_STALE or DOCUMENT_MALFORMED; ValueError for a quorum below 1.
+    WITNESS_QUORUM_MISSING, CHECKPOINT_STALE or DOCUMENT_MALFORMED.
     """
-    if quorum < 1:
-        raise ValueError("a quorum is at least one")
-    note, log = parse_note(data), parse_vkey(log_vkey)
-    checkpoint = verify_log_signature(note, log)
-    times = cosignature_times(note, log, [parse_vkey(vkey) for vkey in witness_vkeys])
-    present = [time for time in times if time <= now + FUTURE]
-    if len(present) < quorum:
+    note = parse_note(data)
+    checkpoint = verify_log_signature(note, policy.key)
+    times = cosignature_times(note, policy)
+    present = {name: time for name, time in times.items() if time <= now + FUTURE}
+    since = policy.met_since(present)
+    if since is None:
         raise Refused(
             Reason.WITNESS_QUORUM_MISSING,
-            f"{len(present)} of {quorum} witnesses cosigned the checkpoint",
+            f"{len(present)} witnesses cosigned the checkpoint; needed are {policy.words()}",
         )
-    oldest = present[quorum - 1]
-    if oldest < now - max_age:
+    if since < now - max_age:
         raise Refused(Reason.CHECKPOINT_STALE, "the checkpoint is older than the policy allows")
     return TrustedCheckpoint(
         origin=checkpoint.origin,
         size=checkpoint.size,
         root=checkpoint.root,
-        cosigned_at=oldest,
+        cosigned_at=since,
         token=_TOKEN,
     )
 

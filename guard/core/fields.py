@@ -95,6 +95,15 @@ class Fields:
         value = require_text(self._take(name), self._name(name), longest=longest)
         return value if pattern is None else require_match(value, pattern, self._name(name))
 
+    def document(self, name: str, *, longest: int) -> str:
+        """Take a text of several lines, of at most so many characters; its reader checks it."""
+        value = self._take(name)
+        require(
+            isinstance(value, str) and 0 < len(value) <= longest,
+            f"{self._name(name)} is not a text of its length",
+        )
+        return str(value)
+
     def integer(self, name: str, *, least: int, most: int) -> int:
         """Take an integer with least <= value <= most."""
         value = self._take(name)

@@ -1,4 +1,4 @@
-"""Who and what a trust policy names: people, nodes, guards, the log, the witnesses, the roots."""
+"""Who a trust policy names: people, nodes, guards, roots; for log and witnesses see `logpolicy`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from securesystemslib.signer import Key
 
 from guard.core.fields import NAME, require, require_match
 from guard.core.instruments import Role
-from guard.core.note import KeyType, VerifierKey, parse_vkey
 from guard.core.reasons import Reason, Refused
 from guard.core.signingkey import SigningKey, require_distinct, require_key
 
@@ -64,44 +63,6 @@ class GuardIdentity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogIdentity:
-    """The log, by its C2SP vkey; the vkey's name is the log's origin."""
-
-    vkey: str
-
-    def __post_init__(self) -> None:
-        vkey_key(self.vkey, KeyType.NOTE)
-
-    @property
-    def key(self) -> VerifierKey:
-        """The log's name and public key."""
-        return vkey_key(self.vkey, KeyType.NOTE)
-
-    @property
-    def origin(self) -> str:
-        """The log's name, the first line of its checkpoints."""
-        return self.key.name
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Witnesses:
-    """The witnesses, by their C2SP vkeys, and how many of them must have cosigned."""
-
-    quorum: int
-    vkeys: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        for vkey in self.vkeys:
-            vkey_key(vkey, KeyType.COSIGNATURE)
-        require(1 <= self.quorum <= len(self.vkeys), "the quorum of witnesses cannot be met")
-
-    @property
-    def keys(self) -> tuple[VerifierKey, ...]:
-        """The witnesses' names and public keys."""
-        return tuple(vkey_key(vkey, KeyType.COSIGNATURE) for vkey in self.vkeys)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Roots:
     """The root holders' keys and how many of them must sign."""
 
@@ -126,13 +87,6 @@ def require_recipient(recipient: str) -> None:
             Reason.RECIPIENT_NOT_PERMITTED, "a recipient is not an age recipient"
         ) from error
     raise Refused(Reason.RECIPIENT_NOT_PERMITTED, "a recipient is not in its one spelling")
-
-
-def vkey_key(vkey: str, kind: KeyType) -> VerifierKey:
-    """Read a vkey whose key is of that type (C2SP signed-note)."""
-    key = parse_vkey(vkey)
-    require(key.type is kind, "a vkey is of another type")
-    return key
 
 
 def _require_identity(name: str, spiffe_id: str) -> None:

@@ -32,9 +32,7 @@ def verify_logged(
     # Rule 1.
     checkpoint = verify_checkpoint(
         parsed.checkpoint,
-        log_vkey=policy.log.vkey,
-        witness_vkeys=policy.witnesses.vkeys,
-        quorum=policy.witnesses.quorum,
+        policy=policy.log,
         now=now,
         max_age=policy.checkpoint_max_age,
     )

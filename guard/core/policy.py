@@ -22,13 +22,12 @@ from securesystemslib.signer import Key
 from guard.core.fields import require
 from guard.core.identities import (
     GuardIdentity,
-    LogIdentity,
     NodeIdentity,
     Principal,
     Roots,
-    Witnesses,
 )
 from guard.core.instruments import Instrument, InstrumentRule, require_within_ceiling
+from guard.core.logpolicy import LogPolicy
 from guard.core.reasons import Reason, Refused
 from guard.core.signingkey import SigningKey, public_part
 from guard.core.subjects import Subject
@@ -49,8 +48,7 @@ class TrustPolicy:
     principals: tuple[Principal, ...]
     nodes: tuple[NodeIdentity, ...]
     guards: tuple[GuardIdentity, ...]
-    log: LogIdentity
-    witnesses: Witnesses
+    log: LogPolicy
     instruments: Mapping[Instrument, InstrumentRule]
     test_subjects: tuple[Subject, ...]
     checkpoint_max_age: timedelta
@@ -172,7 +170,7 @@ class TrustPolicy:
         guards = (each.key for each in self.guards)
         yield from (public_part(key) for key in chain(people, nodes, guards, self.roots.keys))
         yield self.log.key.public.hex()
-        yield from (key.public.hex() for key in self.witnesses.keys)
+        yield from (each.key.public.hex() for each in self.log.witnesses)
 
 
 def _distinct(values: Iterable[object], what: str) -> None:

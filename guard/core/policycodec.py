@@ -15,11 +15,9 @@ from guard.core.envelope import MAX_ENVELOPE
 from guard.core.fields import Fields, encode_seconds, format_time, require
 from guard.core.identities import (
     GuardIdentity,
-    LogIdentity,
     NodeIdentity,
     Principal,
     Roots,
-    Witnesses,
 )
 from guard.core.instruments import (
     MOST_APPROVALS,
@@ -29,6 +27,7 @@ from guard.core.instruments import (
     parse_instrument,
 )
 from guard.core.level import Level
+from guard.core.logpolicy import MAX_POLICY, parse_log_policy
 from guard.core.policy import TrustPolicy
 from guard.core.signingkey import (
     key_fields,
@@ -59,16 +58,12 @@ def encode_policy(policy: TrustPolicy) -> bytes:
             "guards": [_guard_fields(each) for each in policy.guards],
             "instruments": _rules_fields(policy.instruments),
             "issued_at": format_time(policy.issued_at),
-            "log": policy.log.vkey,
+            "log_policy": policy.log.text,
             "nodes": [_node_fields(each) for each in policy.nodes],
             "principals": [_principal_fields(each) for each in policy.principals],
             "roots": roots_fields(policy.roots),
             "test_subjects": [subject_fields(each) for each in policy.test_subjects],
             "version": policy.version,
-            "witnesses": {
-                "quorum": policy.witnesses.quorum,
-                "vkeys": list(policy.witnesses.vkeys),
-            },
         }
     )
 
@@ -91,8 +86,7 @@ def parse_policy(payload: bytes) -> TrustPolicy:
         guards=tuple(
             _take_guard(each) for each in fields.objects("guards", least=1, most=_MOST_KEYS)
         ),
-        log=LogIdentity(vkey=fields.text("log")),
-        witnesses=_take_witnesses(fields.child("witnesses")),
+        log=parse_log_policy(fields.document("log_policy", longest=MAX_POLICY)),
         instruments=_take_rules(fields),
         test_subjects=tuple(
             take_subject(each)
@@ -181,14 +175,6 @@ def _take_guard(fields: Fields) -> GuardIdentity:
         key=_alone(take_key(key), key),
     )
     return _alone(guard, fields)
-
-
-def _take_witnesses(fields: Fields) -> Witnesses:
-    witnesses = Witnesses(
-        quorum=fields.integer("quorum", least=1, most=_MOST_KEYS),
-        vkeys=fields.text_list("vkeys", least=1, most=_MOST_KEYS),
-    )
-    return _alone(witnesses, fields)
 
 
 def _rules_fields(rules: Mapping[Instrument, InstrumentRule]) -> list[dict[str, Any]]:

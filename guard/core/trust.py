@@ -24,14 +24,13 @@ from guard.core import envelope as dsse
 from guard.core.fields import Fields
 from guard.core.identities import (
     GuardIdentity,
-    LogIdentity,
     NodeIdentity,
     Principal,
     Roots,
-    Witnesses,
     require_recipient,
 )
 from guard.core.instruments import Instrument, InstrumentRule, Role
+from guard.core.logpolicy import LogPolicy
 from guard.core.policy import TrustPolicy
 from guard.core.policycodec import encode_policy, parse_policy, roots_fields, take_roots
 from guard.core.reasons import Reason, Refused
@@ -42,7 +41,7 @@ __all__ = [
     "GuardIdentity",
     "Instrument",
     "InstrumentRule",
-    "LogIdentity",
+    "LogPolicy",
     "NodeIdentity",
     "PinnedRoots",
     "Principal",
@@ -52,7 +51,6 @@ __all__ = [
     "Subject",
     "TrustPolicy",
     "TrustedPolicy",
-    "Witnesses",
     "advance",
     "encode_policy",
     "encode_roots",

@@ -30,7 +30,8 @@ import structlog
 
 from guard.app.ports import Clock, LedgerUnavailable
 from guard.core.checkpoint import TrustedCheckpoint, parse_checkpoint, verify_checkpoint
-from guard.core.note import NoteSignature, VerifierKey, parse_note, parse_vkey, with_signatures
+from guard.core.logpolicy import LogPolicy
+from guard.core.note import NoteSignature, VerifierKey, parse_note, with_signatures
 from guard.core.reasons import Refused
 from guard.core.trust import TrustPolicy
 from guard.log.publishing import NotPublished, PublicLog
@@ -77,15 +78,17 @@ class _Asked:
         self.busy = False
         self.problem = _Problem("witness_failed", "witness_recovered", witness=endpoint.name)
 
-    def ask(self, checkpoint: bytes, key: VerifierKey, prove: Prove) -> NoteSignature | None:
-        """Return the cosignature, or None after saying why there is none."""
+    def ask(
+        self, checkpoint: bytes, keys: Sequence[VerifierKey], prove: Prove
+    ) -> Sequence[NoteSignature]:
+        """Return the cosignatures, or none after saying why there are none."""
         try:
-            line = self.client.cosign(checkpoint, key, prove)
+            lines = self.client.cosign(checkpoint, keys, prove)
         except WitnessFailed as error:
             self.problem.report(str(error))
-            return None
+            return ()
         self.problem.report("")
-        return line
+        return lines
 
     def free(self) -> None:
         """Note that the witness has answered."""
@@ -232,9 +235,7 @@ class Cosigner:
     def _verify(self, note: bytes, policy: TrustPolicy) -> TrustedCheckpoint:
         return verify_checkpoint(
             note,
-            log_vkey=policy.log.vkey,
-            witness_vkeys=policy.witnesses.vkeys,
-            quorum=policy.witnesses.quorum,
+            policy=policy.log,
             now=self._clock.now(),
             max_age=policy.checkpoint_max_age,
         )
@@ -256,27 +257,37 @@ class Cosigner:
 
     async def _collect(self, checkpoint: bytes, policy: TrustPolicy) -> list[NoteSignature]:
         """Ask every free witness, side by side, until the quorum is there or time is over."""
-        keys = {key.name: key for key in map(parse_vkey, policy.witnesses.vkeys)}
-        free = [w for w in self._witnesses if not w.busy and w.client.name in keys]
-        asked = {self._ask(w, checkpoint, keys[w.client.name]) for w in free}
+        free = [w for w in self._witnesses if not w.busy and _keys(policy.log, w.client.name)]
+        asked = {self._ask(w, checkpoint, _keys(policy.log, w.client.name)) for w in free}
         lines: list[NoteSignature] = []
         with suppress(TimeoutError):
             async with asyncio.timeout(_ROUND):
-                while asked and len(lines) < policy.witnesses.quorum:
+                while asked and not policy.log.is_met(_cosigners(policy.log, lines)):
                     done, asked = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
-                    lines += [line for future in done if (line := future.result()) is not None]
+                    lines += [line for future in done for line in future.result()]
         return lines
 
     def _ask(
-        self, witness: _Asked, checkpoint: bytes, key: VerifierKey
-    ) -> asyncio.Future[NoteSignature | None]:
+        self, witness: _Asked, checkpoint: bytes, keys: Sequence[VerifierKey]
+    ) -> asyncio.Future[Sequence[NoteSignature]]:
         """Ask one witness on a thread; it is busy until it has answered (rule 4)."""
         witness.busy = True
         future = asyncio.get_running_loop().run_in_executor(
-            self._pool, witness.ask, checkpoint, key, self._ledger.consistency
+            self._pool, witness.ask, checkpoint, keys, self._ledger.consistency
         )
         future.add_done_callback(lambda _future: witness.free())
         return future
+
+
+def _keys(policy: LogPolicy, name: str) -> list[VerifierKey]:
+    """Return the keys of the witness whose keys are called so."""
+    return [each.key for each in policy.witnesses if each.key.name == name]
+
+
+def _cosigners(policy: LogPolicy, lines: Sequence[NoteSignature]) -> set[str]:
+    """Return by their names in the policy whose lines these are."""
+    ids = {(line.name, line.key_id) for line in lines}
+    return {each.name for each in policy.witnesses if (each.key.name, each.key.key_id) in ids}
 
 
 def _wake_up(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:

@@ -99,7 +99,7 @@ class PublicLog:
             try:
                 self._require_continued(head, ledger)
                 self._publish_tiles(head.size, ledger)
-                self._replace(_POLICY, policy_text(policy).encode())
+                self._replace(_POLICY, policy.log.text.encode("utf-8", "surrogateescape"))
                 self._replace(CHECKPOINT_PATH, checkpoint)
                 _sync([self._folder])
                 before, self._head = self.size, head
@@ -190,15 +190,6 @@ class PublicLog:
         for path in _paths(tile):
             # What cannot be removed harms nobody, and the next start tries again.
             shutil.rmtree(self._folder / f"{path}.p", ignore_errors=True)
-
-
-def policy_text(policy: TrustPolicy) -> str:
-    """Return what a checkpoint must satisfy, as C2SP tlog-policy."""
-    names = [f"w{number}" for number in range(1, len(policy.witnesses.vkeys) + 1)]
-    lines = [f"log {policy.log.vkey}"]
-    lines += [f"witness {n} {v}" for n, v in zip(names, policy.witnesses.vkeys, strict=True)]
-    lines += [f"group quorum {policy.witnesses.quorum} {' '.join(names)}", "quorum quorum", ""]
-    return "\n".join(lines)
 
 
 def _files(size: int, since: int, ledger: Sequencer) -> Iterator[tuple[str, bytes]]:

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import http.client
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -46,8 +46,10 @@ class WitnessClient:
         self._connection = kind(parts.hostname, parts.port, timeout=timeout)
         self._known = 0
 
-    def cosign(self, checkpoint: bytes, key: VerifierKey, prove: Prove) -> NoteSignature:
-        """Return this witness's cosignature of a checkpoint.
+    def cosign(
+        self, checkpoint: bytes, keys: Sequence[VerifierKey], prove: Prove
+    ) -> tuple[NoteSignature, ...]:
+        """Return this witness's cosignatures of a checkpoint, one at least, by these of its keys.
 
         `prove(old, new)` makes consistency proofs. Raises WitnessFailed.
         """
@@ -59,7 +61,7 @@ class WitnessClient:
             status, kind, body = self._post(encode_add_checkpoint(self._known, proof, checkpoint))
             if status == http.HTTPStatus.OK:
                 self._known = size
-                return _own_line(checkpoint, body, key)
+                return _own_lines(checkpoint, body, keys)
             if status != http.HTTPStatus.CONFLICT or kind != _SIZE_TYPE:
                 raise WitnessFailed(f"answered {status}: {_shown(body)}")
             self._known = _size(body)
@@ -88,16 +90,19 @@ class WitnessClient:
         raise WitnessFailed("cannot be reached")
 
 
-def _own_line(checkpoint: bytes, body: bytes, key: VerifierKey) -> NoteSignature:
-    note = parse_note(checkpoint)
+def _own_lines(
+    checkpoint: bytes, body: bytes, keys: Sequence[VerifierKey]
+) -> tuple[NoteSignature, ...]:
+    note, own = parse_note(checkpoint), {(key.name, key.key_id): key for key in keys}
     try:
-        for line in parse_signature_lines(body):
-            if (line.name, line.key_id) == (key.name, key.key_id):
-                verify_cosignature(note, line, key)
-                return line
+        lines = [line for line in parse_signature_lines(body) if (line.name, line.key_id) in own]
+        for line in lines:
+            verify_cosignature(note, line, own[line.name, line.key_id])
     except Refused as error:
         raise WitnessFailed(f"sent what does not verify: {error.detail}") from error
-    raise WitnessFailed("sent no cosignature of its key")
+    if not lines:
+        raise WitnessFailed("sent no cosignature of its key")
+    return tuple(lines)
 
 
 def _size(body: bytes) -> int:

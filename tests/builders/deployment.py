@@ -30,6 +30,7 @@ from guard.core.evidence import Evidence
 from guard.core.grant import Grant, encode_grant, make_grant, parse_grant
 from guard.core.instruments import DEFAULTS, WARRANTS, Instrument, requester
 from guard.core.level import Level
+from guard.core.logpolicy import LogPolicy, parse_log_policy, policy_text
 from guard.core.merkle import Tree, leaf_hash
 from guard.core.note import parse_note, with_signatures
 from guard.core.proof import LogProof, encode_proof
@@ -37,7 +38,6 @@ from guard.core.record import Record, RecordKind, encode_opening, leaf
 from guard.core.subjects import Subject, SubjectKind, commitment, encode_subjects, parse_subject
 from guard.core.trust import (
     GuardIdentity,
-    LogIdentity,
     NodeIdentity,
     PinnedRoots,
     Principal,
@@ -46,7 +46,6 @@ from guard.core.trust import (
     SigningKey,
     TrustedPolicy,
     TrustPolicy,
-    Witnesses,
     advance,
     encode_policy,
 )
@@ -122,6 +121,11 @@ def vkey(name: str, kind: int, key: Ed25519PrivateKey) -> str:
     data = bytes([kind]) + key.public_key().public_bytes_raw()
     keyid = hashlib.sha256(name.encode() + b"\n" + data).digest()[:4].hex()
     return f"{name}+{keyid}+{b64encode(data).decode()}"
+
+
+def log_policy(log: str, witnesses: Sequence[str], quorum: int = 1) -> LogPolicy:
+    """Make the policy of a log of which so many of these witnesses must cosign."""
+    return parse_log_policy(policy_text(log, witnesses, quorum))
 
 
 def subject(text: str = SUBJECT, kind: SubjectKind = SubjectKind.TELEPHONE) -> Subject:
@@ -212,8 +216,9 @@ class Deployment:
                     key=self.guard.signer.public_key,
                 ),
             ),
-            log=LogIdentity(vkey=vkey(LOG_NAME, 1, self.log_key)),
-            witnesses=Witnesses(quorum=1, vkeys=(vkey(WITNESS_NAME, 4, self.witness_key),)),
+            log=log_policy(
+                vkey(LOG_NAME, 1, self.log_key), [vkey(WITNESS_NAME, 4, self.witness_key)]
+            ),
             instruments=dict(DEFAULTS),
             test_subjects=(subject(TEST_SUBJECT),),
             checkpoint_max_age=timedelta(minutes=5),

@@ -63,10 +63,13 @@ class Deployment:
     folder: Path
     network: Network | None = None
     port: int = 7443
+    witnesses: int = 1
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
-        made = self.run("init", str(self.folder), "--demo", "--address", self.address)
+        places = [f"127.0.0.1:{7480 + number}" for number in range(self.witnesses)]
+        witnesses = [word for place in places for word in ("--witness-address", place)]
+        made = self.run("init", str(self.folder), "--demo", "--address", self.address, *witnesses)
         if made.code != 0:
             raise RuntimeError(made.err)
         if self.network:
@@ -110,24 +113,19 @@ class Deployment:
     # -- processes -----------------------------------------------------------------------------
 
     def start(self) -> Deployment:
-        """Start the witness, the guard and (with a network) the agent, and wait until all is up."""
-        self.start_witness()
+        """Start witnesses, guard and (with a network) the agent, and wait until all is up."""
+        for number in range(1, self.witnesses + 1):
+            self.start_witness(number)
         self.start_guard()
         if self.network:
             self.start_agent()
         return self
 
-    def start_witness(self) -> None:
-        """Start the witness."""
-        self._start(
-            "witness",
-            "guard",
-            "guard",
-            "witness",
-            "serve",
-            "--config",
-            "witness/witness-1/witness.toml",
-        )
+    def start_witness(self, number: int = 1) -> None:
+        """Start a witness; its process is called `witness`, `witness-2` and so on."""
+        name = "witness" if number == 1 else f"witness-{number}"
+        config = f"witness/witness-{number}/witness.toml"
+        self._start(name, "guard", "guard", "witness", "serve", "--config", config)
 
     def start_guard(self) -> None:
         """Start the gatekeeper and wait until it answers."""

@@ -35,8 +35,10 @@ from guard.core.trust import SigningKey, advance
 from guard.core.window import Window
 from tests.builders.deployment import (
     TEST_SUBJECT,
+    WITNESS_NAME,
     Deployment,
     countersign,
+    log_policy,
     new_id,
     new_keys,
     seal,
@@ -730,8 +732,8 @@ def test_missing_quorum(deployment: Deployment) -> None:
 def test_short_quorum(deployment: Deployment) -> None:
     """Where the policy asks for two witnesses, one is not enough."""
     second = vkey("second.callguard.test", 4, Ed25519PrivateKey.generate())
-    witnesses = deployment.policy.witnesses
-    deployment.adopt(witnesses=replace(witnesses, quorum=2, vkeys=(*witnesses.vkeys, second)))
+    first = vkey(WITNESS_NAME, 4, deployment.witness_key)
+    deployment.adopt(log=log_policy(deployment.policy.log.vkey, [first, second], 2))
     evidence = deployment.evidence(deployment.approved())
     refused(Reason.WITNESS_QUORUM_MISSING, lambda: verify(deployment, evidence))
 

@@ -56,7 +56,7 @@ class Running:
 
     def __init__(self, folder: Path, roster: Roster = DEMO) -> None:
         self.address = f"127.0.0.1:{free_port()}"
-        site = Site(addresses=(self.address,), witness=f"127.0.0.1:{free_port()}")
+        site = Site(addresses=(self.address,), witnesses=(f"127.0.0.1:{free_port()}",))
         self.deployment: Deployment = create(folder, roster, site, now=SystemClock.now())
         self.folder = folder
         self._processes: dict[str, subprocess.Popen[bytes]] = {}

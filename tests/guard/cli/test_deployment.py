@@ -40,7 +40,7 @@ def test_secrets_are_private_and_folders_closed(demo: Deployment) -> None:
 def test_every_key_is_made_once(demo: Deployment) -> None:
     """No private key stands in two places."""
     keys = [path.read_bytes() for path in demo.folder.rglob("*.key")]
-    assert len(keys) == 3 + 1 + 3 + 1 + 6 * 3
+    assert len(keys) == 3 + 1 + 3 + 2 + 6 * 3
     assert len(set(keys)) == len(keys)
 
 
@@ -57,7 +57,7 @@ def test_the_trust_policy_is_signed_by_two_roots_and_names_the_people(policy: Tr
     }
     assert [node.name for node in policy.nodes] == ["node-1"]
     assert [guard.name for guard in policy.guards] == ["guard-1"]
-    assert (policy.witnesses.quorum, len(policy.witnesses.vkeys)) == (1, 1)
+    assert (policy.log.words(), len(policy.log.witnesses)) == ("2 of 2 witnesses", 2)
     assert len(policy.test_subjects) == 3
 
 
@@ -80,7 +80,10 @@ def test_log_and_witness_are_those_of_the_policy(demo: Deployment, policy: Trust
     """The vkeys in the policy hold the public halves of the log's and the witness's keys."""
     for vkey, place in (
         (policy.log.vkey, "guard/log.key"),
-        (policy.witnesses.vkeys[0], "witness/witness-1/witness.key"),
+        *(
+            (encode_vkey(each.key), f"witness/witness-{number}/witness.key")
+            for number, each in enumerate(policy.log.witnesses, 1)
+        ),
     ):
         public = load_ed25519(demo.folder / place).public_key().public_bytes_raw()
         assert parse_vkey(vkey).public == public
@@ -99,11 +102,13 @@ def test_the_configurations_are_accepted_by_their_programs(demo: Deployment) -> 
     assert guard.log_dir.resolve() == demo.folder / "log"
     assert guard.log_dir.stat().st_mode & 0o777 == 0o755
     assert guard.listen == "127.0.0.1:7443"
-    witness = load_witness_config(demo.folder / "witness/witness-1/witness.toml")
-    assert witness.key_file.is_file()
-    assert witness.state_dir.is_dir()
+    folders = (demo.folder / f"witness/witness-{number}" for number in (1, 2))
+    witnesses = [load_witness_config(folder / "witness.toml") for folder in folders]
+    for witness in witnesses:
+        assert witness.key_file.is_file()
+        assert witness.state_dir.is_dir()
     assert [(each.name, each.url) for each in guard.witnesses] == [
-        (witness.name, f"http://{witness.host}:{witness.port}")
+        (witness.name, f"http://{witness.host}:{witness.port}") for witness in witnesses
     ]
     agent = load_agent_config(demo.folder / "nodes/node-1/agent.toml")
     for path in (agent.roots, agent.signing_key, agent.sealing_key, agent.tls.certificate):

@@ -24,7 +24,7 @@ from guard.cli.log_verification import (
 from guard.cli.profile import Profile, load_profile
 from guard.core.checkpoint import Checkpoint, cosign, sign_checkpoint
 from guard.core.merkle import Tree, leaf_hash
-from guard.core.note import parse_note, parse_vkey, with_signatures
+from guard.core.note import parse_note, with_signatures
 from guard.core.proof import LogProof, encode_proof
 from guard.core.reasons import Refused
 from guard.core.record import Record, RecordKind, encode_opening, entry_of, leaf
@@ -49,7 +49,7 @@ class Log:
 
     folder: Path
     origin: str
-    witness: str
+    witnesses: dict[str, str]
     records: list[Record] = field(default_factory=lambda: [record(n) for n in range(7)])
     shown: list[Record] | None = None
     time: datetime = NOW
@@ -71,8 +71,11 @@ class Log:
         note = parse_note(sign_checkpoint(head, self.origin, key))
         if not self.cosigned:
             return note.encode()
-        witness = load_ed25519(self.folder / "witness/witness-1/witness.key")
-        return with_signatures(note, [cosign(note, self.witness, witness, self.time)]).encode()
+        lines = [
+            cosign(note, name, load_ed25519(self.folder / folder / "witness.key"), self.time)
+            for name, folder in self.witnesses.items()
+        ]
+        return with_signatures(note, lines).encode()
 
     # What `Connection` has: the stub's methods, and `call`.
     @property
@@ -117,8 +120,9 @@ class Log:
 @pytest.fixture
 def log(demo: Deployment, policy: TrustPolicy) -> Any:
     """Run an honest log of seven records."""
-    witness = parse_vkey(policy.witnesses.vkeys[0]).name
-    return Log(folder=demo.folder, origin=policy.log.origin, witness=witness)
+    names = [each.key.name for each in policy.log.witnesses]
+    witnesses = {name: f"witness/{name.rpartition('/')[2]}" for name in names}
+    return Log(folder=demo.folder, origin=policy.log.origin, witnesses=witnesses)
 
 
 @pytest.fixture

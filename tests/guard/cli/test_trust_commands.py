@@ -194,17 +194,19 @@ def test_roots_are_rotated_by_old_and_new(
 
 
 def test_a_witness_of_somebody_else_is_added_by_its_vkey(
-    empty: Deployment, demo: Deployment, callguard: Callguard, tmp_path: Path
+    empty: Deployment, callguard: Callguard, tmp_path: Path
 ) -> None:
     """`witness key` prints what the roster names; a quorum that cannot be met is refused."""
+    regulator = tmp_path / "regulator"
+    assert callguard("init", regulator, "--origin", "regulator.example/log").code == 0
     config = "witness/witness-1/witness.toml"
     mine, other = (
-        callguard("witness", "key", "--config", each.folder / config).out.strip()
-        for each in (empty, demo)
+        callguard("witness", "key", "--config", each / config).out.strip()
+        for each in (empty.folder, regulator)
     )
     roster = tmp_path / "roster.toml"
     roster.write_text(f'[witnesses]\nquorum = 3\nvkeys = ["{mine}", "{other}"]\n')
     words = ("trust", "propose", roster, "--deployment", empty.folder, "--json")
     assert callguard(*words).json()["reason"] == "document_malformed"
     roster.write_text(f'[witnesses]\nquorum = 2\nvkeys = ["{mine}", "{other}"]\n')
-    assert callguard(*words).json()["changes"] == ["~ witnesses: 2 of 2 must cosign"]
+    assert callguard(*words).json()["changes"] == ["~ log: 2 of 2 witnesses must cosign"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from dataclasses import replace
 
 import pyrage
@@ -11,14 +9,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from guard.core.identities import (
-    LogIdentity,
     Principal,
     Roots,
-    Witnesses,
     require_recipient,
 )
 from guard.core.reasons import Reason
-from tests.builders.deployment import Deployment, vkey
+from tests.builders.deployment import Deployment
 from tests.guard.core.refusals import refuses
 
 KEY = Ed25519PrivateKey.generate()
@@ -92,56 +88,6 @@ def test_an_identity_is_no_recipient() -> None:
     secret = str(pyrage.x25519.Identity.generate())
     with refuses(Reason.RECIPIENT_NOT_PERMITTED):
         require_recipient(secret)
-
-
-def test_vkeys() -> None:
-    """A vkey reads to its name and key, by the type that its place asks for."""
-    log, witness = vkey("log.example/a", 1, KEY), vkey("w", 4, KEY)
-    assert LogIdentity(vkey=log).origin == "log.example/a"
-    assert LogIdentity(vkey=log).key.public == PUBLIC
-    assert Witnesses(quorum=1, vkeys=(witness,)).keys[0].public == PUBLIC
-    with refuses(Reason.DOCUMENT_MALFORMED):
-        LogIdentity(vkey=witness)
-    with refuses(Reason.DOCUMENT_MALFORMED):
-        Witnesses(quorum=1, vkeys=(log,))
-
-
-def spelled(name: str, data: bytes) -> str:
-    keyid = hashlib.sha256(name.encode() + b"\n" + data).digest()[:4].hex()
-    return f"{name}+{keyid}+{base64.b64encode(data).decode()}"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "log",
-        "log+00000000+AAAA",
-        vkey("log", 1, KEY).replace("log+", "other+"),
-        vkey("log", 1, KEY).upper(),
-        vkey("log", 1, KEY) + "\n",
-        vkey("log", 1, KEY) + "=",
-        spelled("log", b"\x01" + PUBLIC[1:]),
-        spelled("log", b"\x02" + PUBLIC),
-        spelled("log", b""),
-        spelled("a b", b"\x01" + PUBLIC),
-        spelled("", b"\x01" + PUBLIC),
-    ],
-)
-def test_what_is_no_vkey(text: str) -> None:
-    """A vkey with another id, type, length or spelling is refused."""
-    with refuses(Reason.DOCUMENT_MALFORMED):
-        LogIdentity(vkey=text)
-
-
-@pytest.mark.parametrize("quorum", [0, -1, 3])
-def test_a_quorum_that_cannot_be_met(quorum: int) -> None:
-    """A quorum is at least one and at most all; none at all is not permitted."""
-    vkeys = (vkey("w1", 4, KEY), vkey("w2", 4, Ed25519PrivateKey.generate()))
-    with refuses(Reason.DOCUMENT_MALFORMED):
-        Witnesses(quorum=quorum, vkeys=vkeys)
-    with refuses(Reason.DOCUMENT_MALFORMED):
-        Witnesses(quorum=0, vkeys=())
 
 
 @pytest.mark.parametrize("threshold", [0, -1, 4])

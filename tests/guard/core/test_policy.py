@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 
 from guard.core import canonical
-from guard.core.identities import LogIdentity, Witnesses
 from guard.core.instruments import CEILINGS, DEFAULTS, Instrument
 from guard.core.policy import TrustPolicy
 from guard.core.policycodec import encode_policy, parse_policy
 from guard.core.reasons import Reason
 from guard.core.signingkey import SigningKey, public_part
-from tests.builders.deployment import NOW, Deployment, new_keys, subject, vkey
+from tests.builders.deployment import NOW, Deployment, log_policy, new_keys, subject, vkey
 from tests.guard.core.refusals import refuses
 
 
@@ -130,17 +129,13 @@ DOUBLES: dict[str, Callable[[Deployment, TrustPolicy], TrustPolicy]] = {
     "a node's key is the guard's": lambda d, p: replace(
         p, nodes=(replace(p.nodes[0], key=d.guard.signer.public_key),)
     ),
-    "the log's key is the witness's": lambda d, p: replace(
-        p, witnesses=Witnesses(quorum=1, vkeys=(vkey("w", 4, d.log_key),))
-    ),
-    "one witness under two names": lambda d, p: replace(
-        p,
-        witnesses=Witnesses(
-            quorum=2, vkeys=(vkey("w1", 4, d.witness_key), vkey("w2", 4, d.witness_key))
-        ),
-    ),
     "the log's key is the guard's": lambda d, p: replace(
-        p, log=LogIdentity(vkey=vkey("log", 1, d.guard.signer._private_key))
+        p,
+        log=log_policy(vkey("log", 1, d.guard.signer._private_key), [vkey("w", 4, d.witness_key)]),
+    ),
+    "a witness's key is a node's": lambda d, p: replace(
+        p,
+        log=log_policy(p.log.vkey, [vkey("w", 4, d.nodes["node-1"].signer._private_key)]),
     ),
     "a person's recipient is a node's": lambda _, p: replace(
         p,
@@ -206,8 +201,12 @@ EDITS: dict[str, Callable[[dict[str, Any]], object]] = {
     "a version that is true": lambda v: v.update(version=True),
     "no guard": lambda v: v.update(guards=[]),
     "no rules": lambda v: v.update(instruments=[]),
-    "no witness": lambda v: v["witnesses"].update(vkeys=[], quorum=0),
-    "a quorum of none": lambda v: v["witnesses"].update(quorum=0),
+    "no witness": lambda v: v.update(log_policy=v["log_policy"].split("witness")[0]),
+    "a quorum of none": lambda v: v.update(
+        log_policy=v["log_policy"].rpartition("quorum")[0] + "quorum none\n"
+    ),
+    "no log policy": lambda v: v.update(log_policy=""),
+    "a log policy that is too long": lambda v: v.update(log_policy=v["log_policy"] + "#" * 131_072),
     "a threshold of none": lambda v: v["roots"].update(threshold=0),
     "a root twice": lambda v: v["roots"].update(keys=v["roots"]["keys"][:1] * 2),
     "a root under another id": lambda v: v["roots"]["keys"][0].update(keyid="0" * 64),
@@ -221,7 +220,7 @@ EDITS: dict[str, Callable[[dict[str, Any]], object]] = {
     "an unknown field of a guard": lambda v: v["guards"][0].update(more=1),
     "an unknown field of a rule": lambda v: v["instruments"][0].update(more=1),
     "an unknown field of a test subject": lambda v: v["test_subjects"][0].update(more=1),
-    "an unknown field of the witnesses": lambda v: v["witnesses"].update(more=1),
+    "a log beside its policy": lambda v: v.update(log="x"),
     "no role": lambda v: v["principals"][0].update(roles=[]),
     "an unknown role": lambda v: v["principals"][0].update(roles=["king"]),
     "roles out of order": lambda v: v["principals"][0].update(roles=["operator", "legal"]),
@@ -232,7 +231,7 @@ EDITS: dict[str, Callable[[dict[str, Any]], object]] = {
     "too long a lease": lambda v: v["instruments"][0].update(lease_seconds=61),
     "a lease of half a second": lambda v: v["instruments"][0].update(lease_seconds="0.5"),
     "no window for a key": lambda v: v["principals"][0]["signing_keys"][0].pop("not_after"),
-    "a log that is a list": lambda v: v.update(log=[v["log"]]),
+    "a log policy that is a list": lambda v: v.update(log_policy=[v["log_policy"]]),
 }
 
 

@@ -26,23 +26,18 @@ from guard.app.ports import Plan
 from guard.core.checkpoint import parse_checkpoint
 from guard.core.note import KeyType, encode_vkey, verifier_key
 from guard.core.record import Record, RecordKind
-from guard.core.trust import LogIdentity, Witnesses
 from guard.log.cosigning import Cosigner, WitnessEndpoint
 from guard.log.publishing import PublicLog
 from guard.log.sequencer import Sequencer
 from guard.store.sqlite import SqliteStore
-from tests.builders.deployment import LOG_NAME, NOW, WITNESS_NAME, Deployment
+from tests.builders.deployment import LOG_NAME, NOW, WITNESS_NAME, Deployment, log_policy
 from tests.builders.witnesses import SetClock
 
 LOG_KEY = Ed25519PrivateKey.from_private_bytes(b"\x01" * 32)
 WITNESS_KEY = Ed25519PrivateKey.from_private_bytes(b"\x02" * 32)
 LOG = verifier_key(LOG_NAME, KeyType.NOTE, LOG_KEY.public_key())
 WITNESS = verifier_key(WITNESS_NAME, KeyType.COSIGNATURE, WITNESS_KEY.public_key())
-POLICY = replace(
-    Deployment().policy,
-    log=LogIdentity(vkey=encode_vkey(LOG)),
-    witnesses=Witnesses(quorum=1, vkeys=(encode_vkey(WITNESS),)),
-)
+POLICY = replace(Deployment().policy, log=log_policy(encode_vkey(LOG), [encode_vkey(WITNESS)]))
 TOGETHER = 3
 RECORDS = 50
 

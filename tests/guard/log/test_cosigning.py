@@ -24,7 +24,7 @@ from guard.core.checkpoint import cosign, parse_checkpoint, verify_checkpoint
 from guard.core.note import KeyType, encode_vkey, parse_note, parse_vkey, verifier_key
 from guard.core.record import Record, RecordKind
 from guard.core.tiles import TileLog
-from guard.core.trust import TrustPolicy, Witnesses
+from guard.core.trust import TrustPolicy
 from guard.log import cosigning as module
 from guard.log.cosigning import Cosigner, WitnessEndpoint
 from guard.log.publishing import PublicLog
@@ -32,7 +32,7 @@ from guard.log.sequencer import Sequencer
 from guard.log.witnessclient import WitnessClient, WitnessFailed
 from guard.store.memory import MemoryStore
 from guard.store.sqlite import SqliteStore
-from tests.builders.deployment import LOG_NAME, NOW, Deployment
+from tests.builders.deployment import LOG_NAME, NOW, Deployment, log_policy
 from tests.builders.witnesses import RunningWitness, SetClock
 
 DEPLOYMENT = Deployment()
@@ -46,8 +46,8 @@ VKEYS = tuple(
 
 
 def policy_of(quorum: int, count: int = 3) -> TrustPolicy:
-    witnesses = Witnesses(quorum=quorum, vkeys=VKEYS[:count])
-    return replace(DEPLOYMENT.policy, witnesses=witnesses)
+    log = log_policy(DEPLOYMENT.policy.log.vkey, VKEYS[:count], quorum)
+    return replace(DEPLOYMENT.policy, log=log)
 
 
 def adding(view, index):
@@ -127,9 +127,7 @@ class House:
     def trusted(self, note: bytes):
         return verify_checkpoint(
             note,
-            log_vkey=self.policy.log.vkey,
-            witness_vkeys=self.policy.witnesses.vkeys,
-            quorum=self.policy.witnesses.quorum,
+            policy=self.policy.log,
             now=self.clock.now(),
             max_age=self.policy.checkpoint_max_age,
         )
@@ -560,7 +558,7 @@ async def asked(url: str, checkpoint: bytes, key: Ed25519PrivateKey = KEYS[0]) -
     named = verifier_key(NAMES[0], KeyType.COSIGNATURE, key.public_key())
     try:
         with pytest.raises(WitnessFailed) as caught:
-            await asyncio.to_thread(client.cosign, checkpoint, named, lambda old, new: [])
+            await asyncio.to_thread(client.cosign, checkpoint, [named], lambda old, new: [])
     finally:
         client.close()
     return str(caught.value)

@@ -24,7 +24,7 @@ from guard.core.tiles import TileLog
 from guard.store.sqlite import SqliteStore
 from tests.builders.deployment import NOW, WITNESS_NAME
 from tests.builders.witnesses import RunningWitness, SetClock
-from tests.guard.log.publishing_guard import LOG, RECORDS, WITNESS, WITNESS_KEY
+from tests.guard.log.publishing_guard import LOG, POLICY, RECORDS, WITNESS, WITNESS_KEY
 
 ROOT = Path(__file__).resolve().parents[3]
 CHILD = Path(__file__).with_name("publishing_guard.py")
@@ -104,7 +104,7 @@ class Site:
         except FileNotFoundError:
             return None
         head = verify_log_signature(note, LOG)
-        assert cosignature_times(note, LOG, [WITNESS]) == [NOW]
+        assert cosignature_times(note, POLICY.log) == {WITNESS.name: NOW}
         log = TileLog(lambda path: (self.folder / "log" / path).read_bytes(), head.size)
         assert log.check() == head.root
         return log
