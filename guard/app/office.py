@@ -3,7 +3,9 @@
 1. A decision is made inside the ledger's writer, under the trust policy in force there and then.
 2. Whatever a rule refuses becomes a recorded denial: the record is durable before `decide` raises.
    A rule changes nothing before it has decided, so a denial leaves only its record.
-3. Nothing is permitted under a trust policy that has expired or no longer names this guard.
+3. Nothing is permitted under a trust policy that has expired or no longer names this guard, nor
+   while the clock is behind what the log has seen: a window that is over would seem open. What
+   stops and what denies needs no clock.
 4. A record of a denial names who, what and why: ids and reasons, never a subject.
 """
 
@@ -56,6 +58,9 @@ class Office:
         """Return the trust policy if something may be permitted under it (rule 3)."""
         policy = self.policy
         policy.require_unexpired(now)
+        latest = self.ledger.latest
+        if latest is not None and now < latest - policy.clock_tolerance:
+            raise Refused(Reason.CLOCK_IN_DOUBT, "the guard's clock is behind its own log")
         if self.signer.public_key.keyid not in policy.guard_keys:
             raise Refused(Reason.GRANT_UNTRUSTED, "the trust policy does not name this guard")
         return policy

@@ -3,9 +3,10 @@
 1. The ledger is the store and the log as one. What a plan decides is durable and under a signed
    checkpoint when `execute` returns, or it did not happen.
 2. There is one writer. Plans run one after another, each seeing all that earlier ones changed.
-3. A plan reads, decides and describes; it changes nothing itself. A plan that raises leaves no
+3. Records are dated in order: one that is older than the record before it gets that one's time.
+4. A plan reads, decides and describes; it changes nothing itself. A plan that raises leaves no
    trace. It may be run on another thread than its caller's.
-4. Whoever changes a row writes a record: a plan with changes and without records is refused.
+5. Whoever changes a row writes a record: a plan with changes and without records is refused.
 """
 
 from __future__ import annotations
@@ -120,6 +121,10 @@ class Ledger(Protocol):
 
         Raises what the plan raises, ChangeRefused, or LedgerUnavailable.
         """
+
+    @property
+    def latest(self) -> datetime | None:
+        """Return the time of the newest record; None while the log is empty."""
 
     def reads(self) -> AbstractContextManager[Reads]:
         """Return a view of what is durable now."""

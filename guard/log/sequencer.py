@@ -12,6 +12,8 @@
 6. After a failure of the disk that leaves in doubt what is on it, nothing is written until a new
    start has looked. A full disk is no such failure.
 7. At most 4096 plans wait. Further ones fail at once: the guard denies rather than decide late.
+8. Times never run backwards in the log: a record is dated no earlier than the one before it. How
+   far the clock is behind the log is for whoever permits to judge (`latest`).
 """
 
 from __future__ import annotations
@@ -19,9 +21,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
@@ -37,10 +40,11 @@ from guard.app.ports import (
     Transaction,
 )
 from guard.core.checkpoint import Checkpoint, sign_checkpoint, verify_log_signature
+from guard.core.fields import parse_time
 from guard.core.merkle import Tree, leaf_hash
 from guard.core.note import KeyType, parse_note, verifier_key
 from guard.core.reasons import Refused
-from guard.core.record import entry_of
+from guard.core.record import Record, entry_of
 
 T = TypeVar("T")
 
@@ -72,6 +76,7 @@ class Sequencer:
         self._key = key
         self._tree, self._head = _rebuild(store, origin, key)
         self._durable = self._tree.size
+        self._latest = _latest(store)
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._gate = threading.Lock()
         self._stopped: str | None = None
@@ -89,6 +94,11 @@ class Sequencer:
     def size(self) -> int:
         """Return the number of records that are durable."""
         return self._durable
+
+    @property
+    def latest(self) -> datetime | None:
+        """Return the time of the newest record; None while the log is empty."""
+        return self._latest
 
     async def execute(self, plan: Callable[[Reads, int], Plan[T]]) -> T:
         """Run `plan(view, next_index)` on the writer and return its result once it is durable.
@@ -200,7 +210,7 @@ class Sequencer:
 
     def _write_batch(self, batch: list[_Job]) -> bool:
         """Run and commit a batch; return whether the log has grown."""
-        start, head = self._tree.size, self._head
+        start, head, latest = self._tree.size, self._head, self._latest
         transaction = None
         try:
             transaction = self._begin(sync=any(job.sync for job in batch))
@@ -210,6 +220,7 @@ class Sequencer:
                 head = self._sign(transaction)
             transaction.commit()
         except Exception as error:  # noqa: BLE001  # whatever it is, the callers must hear of it
+            self._latest = latest
             self._abandon(batch, start, transaction, error)
             return False
         self._durable, self._head = self._tree.size, head
@@ -234,12 +245,14 @@ class Sequencer:
         decided = plan(transaction, self._tree.size)
         if decided.changes and not decided.records:
             raise ValueError("a plan changes rows without a record")
-        entries = [entry_of(record) for record in decided.records]
+        records, latest = _in_order(decided.records, self._latest)
+        entries = [entry_of(record) for record in records]
         # The changes come first: they alone can be refused, and then nothing has been appended.
         transaction.apply(decided.changes)
         transaction.append(self._tree.size, entries)
         for entry in entries:
             self._tree.append(leaf_hash(entry.leaf()))
+        self._latest = latest
         return decided.result
 
     def _sign(self, transaction: Transaction) -> bytes:
@@ -266,6 +279,23 @@ class Sequencer:
             error = LedgerUnavailable(f"the ledger failed: {error}")
         for job in batch:
             job.result, job.error = None, error
+
+
+def _in_order(
+    records: Sequence[Record], latest: datetime | None
+) -> tuple[list[Record], datetime | None]:
+    """Date every record no earlier than the one before it (rule 8)."""
+    dated: list[Record] = []
+    for record in records:
+        latest = record.time if latest is None else max(record.time, latest)
+        dated.append(record if record.time == latest else replace(record, time=latest))
+    return dated, latest
+
+
+def _latest(store: Store) -> datetime | None:
+    with store.read() as view:
+        last = view.entries(view.size() - 1, 1) if view.size() else []
+    return parse_time(last[0].time) if last else None
 
 
 def _rebuild(store: Store, origin: str, key: Ed25519PrivateKey) -> tuple[Tree, bytes | None]:

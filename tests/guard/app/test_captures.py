@@ -228,3 +228,20 @@ async def test_an_operator_sees_no_capture_of_a_warrant(house: House) -> None:
     (hidden,) = [view.row.id for view in every if view.row.id != ticket.row.id]
     with pytest.raises(UnknownError):
         await anext(house.captures.watch(hidden, operator))
+
+
+async def test_a_clock_set_back_permits_nothing_and_stops_everything(house: House) -> None:
+    """Behind its own log by more than the tolerance the guard denies; it still stops."""
+    running = await house.capture(await house.approved())
+    ready = await house.approved()
+    house.clock.move(hours=2)
+    with pytest.raises(Denied):
+        await house.capture("nothing")  # Dates the log two hours on.
+    house.clock.move(hours=-2)
+    assert await denial(house, ready) is Reason.CLOCK_IN_DOUBT
+    stopped = await house.captures.stop(running.row.id, house.site.principal("operator-1"))
+    assert stopped.row.state is CaptureState.STOPPING
+    times = [record.time for record in house.records()]
+    assert times == sorted(times)
+    house.clock.move(hours=2)
+    assert await denial(house, ready) is Reason.EXPIRED

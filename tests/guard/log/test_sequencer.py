@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -568,3 +568,55 @@ def test_the_second_of_two_writers_cannot_commit(tmp_path):
     asyncio.run(scenario())
     first.close()
     second.close()
+
+
+async def test_no_record_is_dated_before_the_one_before_it(store):
+    """A clock that goes back leaves a log that does not, in a batch, between two, and after a start."""
+
+    def dated(*seconds):
+        records = [
+            Record(
+                kind=RecordKind.CAPTURE_DENIED,
+                time=TIME + timedelta(seconds=second),
+                body={},
+                salt=os.urandom(32),
+            )
+            for second in seconds
+        ]
+        return lambda _view, _index: Plan(result=None, records=records)
+
+    with running(store) as ledger:
+        assert ledger.latest is None
+        await ledger.execute(dated(5, 3, 9))
+        await ledger.execute(dated(4))
+    with running(store) as ledger:
+        assert ledger.latest == TIME + timedelta(seconds=9)
+        await ledger.execute(dated(8, 12))
+        with ledger.reads() as view:
+            times = [entry.record().time for entry in view.entries(0, 9)]
+    assert times == [TIME + timedelta(seconds=second) for second in (5, 5, 9, 9, 9, 12)]
+
+
+async def test_a_failed_batch_leaves_the_time_alone(store, monkeypatch):
+    """What was not written dates nothing."""
+    begin = store.begin
+
+    def failing(*, sync=True):
+        transaction = begin(sync=sync)
+
+        def commit():
+            raise LedgerUnavailable("the disk is full")
+
+        transaction.commit = commit
+        return transaction
+
+    late = Record(
+        kind=RecordKind.CAPTURE_DENIED, time=TIME + timedelta(days=9), body={}, salt=os.urandom(32)
+    )
+    with running(store) as ledger:
+        await ledger.execute(adding(1))
+        monkeypatch.setattr(store, "begin", failing)
+        with pytest.raises(LedgerUnavailable):
+            await ledger.execute(lambda _view, _index: Plan(result=None, records=[late]))
+        monkeypatch.undo()
+        assert ledger.latest == TIME
