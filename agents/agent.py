@@ -214,6 +214,7 @@ class _Agent:
             undecided="fragments,tcp" if self._config.sip_tcp else "fragments",
             relay=self._config.relay is not None,
             through_relay=self._config.relay is not None and self._config.relay.through,
+            receipt_seconds=self._config.receipt_seconds,
         )
 
     def _make_engine(self, spool: Spool) -> CaptureEngine:

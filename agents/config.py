@@ -82,6 +82,7 @@ class RelayConfig:
 class Config:
     """Everything that the agent is told from outside; see ``config/agent.toml``.
 
+    ``receipt_seconds``: between two receipts that say what is armed, an empty list included.
     ``decisions``: the socket at which recorders may ask; None: nobody may.
     """
 
@@ -98,6 +99,7 @@ class Config:
     sip_tcp: bool
     segment_length: timedelta
     segment_bytes: int
+    receipt_seconds: int
     tls: TlsFiles
     relay: RelayConfig | None = None
     decisions: Path | None = None
@@ -136,6 +138,7 @@ def parse_config(text: str, folder: Path) -> Config:
         sip_tcp=table.flag("sip_tcp", default=False),
         segment_length=timedelta(seconds=table.integer("segment_seconds", 1, 300, default=5)),
         segment_bytes=table.integer("segment_megabytes", 1, 1024, default=4) * MEGABYTE,
+        receipt_seconds=table.integer("receipt_seconds", 10, 600, default=180),
         tls=TlsFiles(certificate=tls.file("certificate"), key=tls.file("key"), ca=tls.file("ca")),
         relay=_relay(table.table("relay")) if table.has("relay") else None,
         decisions=_socket(table),

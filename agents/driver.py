@@ -142,7 +142,7 @@ class Driver:
     # -- what happens beside the session ---------------------------------------------------------
 
     def take_up(self, kept: Kept) -> None:
-        """Take up what an earlier start left in the spool, with or without a receipt."""
+        """Begin, with what an earlier start left in the spool, with or without a receipt."""
         self._over = set(kept.ended)
         self._segment_receipts = dict(kept.segments)
         for lost in self._spool.lost:
@@ -159,6 +159,7 @@ class Driver:
         for key in set(self._segment_receipts) - set(self._segments):
             del self._segment_receipts[key]
             self._state.forget_segment(*key)
+        self.happened(on.Started())
 
     def outcome(self, outcome: Outcome) -> None:
         """Take an outcome of the engine."""

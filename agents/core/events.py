@@ -31,6 +31,7 @@ __all__ = [
     "SessionOpened",
     "Shutdown",
     "SignallingSeen",
+    "Started",
     "StateDelta",
     "TrustArrived",
     "WakeUp",
@@ -188,6 +189,11 @@ class WakeUp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The agent runs: what it commands is carried out from now on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shutdown:
     """The agent is told to stop."""
 
@@ -210,6 +216,7 @@ Event = (
     | RelayFlows
     | RelayReport
     | WakeUp
+    | Started
     | Shutdown
 )
 """Whatever `Node.handle` takes."""

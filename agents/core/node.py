@@ -14,7 +14,7 @@
 8. With a relay, the media of content grants comes through it and from nowhere else, or not at all
    (`relayed`).
 9. Every capture has a receipt for its beginning, its segments and its end, and one that says that
-   nothing was captured.
+   nothing was captured. What is armed, if only nothing, is stated again and again (`heartbeats`).
 
 Longer than other files because it is the one place where every event becomes commands; what could
 be judged apart (admission, leases, watching, the relay, reports) is in files of its own.
@@ -37,6 +37,7 @@ from agents.core.commands import Command, Log, Progress
 from agents.core.decision import Cover
 from agents.core.dialogs import CallSeen, DialogEvent, DialogTracker, NotFollowed, Write
 from agents.core.events import Event
+from agents.core.heartbeats import DEFAULT_SECONDS, Heartbeats
 from agents.core.instant import NANOSECONDS, Instant, nanoseconds
 from agents.core.leases import LeaseTable
 from agents.core.relayed import Relayed, released
@@ -56,7 +57,7 @@ _WORDS = {Reason.STATE_NOT_PERMITTED: Why.STOPPED.value}
 class Node:
     """One node's agent, as rules. `handle` is never called from two threads at once."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a node is, and three facts of its configuration
         self,
         name: str,
         identities: Sequence[pyrage.x25519.Identity],
@@ -67,10 +68,11 @@ class Node:
         undecided: str = "fragments",
         relay: bool = False,
         through_relay: bool = True,
+        receipt_seconds: int = DEFAULT_SECONDS,
     ) -> None:
         """``undecided``: what of signalling the kernel cannot decide, for the armed receipts.
 
-        ``relay``, ``through_relay``: rule 8.
+        ``relay``, ``through_relay``: rule 8. ``receipt_seconds``: between two heartbeat receipts.
         """
         self._relayed = Relayed(there=relay, through=through_relay)
         self._undecided = undecided
@@ -86,6 +88,7 @@ class Node:
         self._answered: set[str] = set()
         self._revision = 0
         self._heartbeat: int | None = None
+        self._stated = Heartbeats(receipt_seconds)
         self._doubted = False
         self._policy_ends: int | None = None
         if trust.trusted is not None:
@@ -130,7 +133,7 @@ class Node:
     def next_deadline(self) -> int | None:
         """Return when `WakeUp` is due, in boot-clock nanoseconds; None: not by itself."""
         dues = [self._leases.next_deadline(), self._waiting.next_deadline(), self._heartbeat]
-        dues += [self._policy_ends, self._relayed.next_deadline()]
+        dues += [self._policy_ends, self._relayed.next_deadline(), self._stated.next_deadline()]
         dues += [armed.tracker.next_deadline() for armed in self._armed.values()]
         return min((due for due in dues if due is not None), default=None)
 
@@ -175,8 +178,11 @@ class Node:
                 return self._end(grant_id, Why.LIMIT_REACHED)
             case on.CaptureClosed():
                 return self._closed(event, now)
+            case on.Started():
+                return self._stated.start(self._armed, now)
             case on.Shutdown():
-                return self._end_all(tuple(self._armed), Why.AGENT_STOPPED)
+                ended = self._end_all(tuple(self._armed), Why.AGENT_STOPPED)
+                return [*ended, *self._stated.stop(self._armed, now)]
             case _:
                 assert_never(event)
 
@@ -421,6 +427,7 @@ class Node:
         commands += self._expire_calls(now)
         commands += self._relayed.wake_up(now)
         commands += self._retry(self._waiting.due(now.boot_ns), now)
+        commands += self._stated.wake_up(self._armed, now)
         if self._heartbeat is not None and self._heartbeat <= now.boot_ns:
             self._heartbeat = now.boot_ns + _HEARTBEAT
             commands += [*self._doubt_log(now), self._beat(now)]

@@ -21,12 +21,16 @@ __all__ = ["Chain", "Draft", "Link"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """What a receipt will say, before it is numbered and signed; `grant_id` None: an incident."""
+    """What a receipt will say, before it is numbered and signed.
+
+    ``grant_id`` None: an incident, or a heartbeat, which names the ``armed`` grants.
+    """
 
     kind: ReceiptKind
     time: datetime
     grant_id: str | None
     details: Mapping[str, str | int] = field(default_factory=dict)
+    armed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +80,7 @@ class Chain:
             time=draft.time,
             grant_id=draft.grant_id,
             details=draft.details,
+            armed=draft.armed,
         )
 
     def add(self, signed: bytes) -> Link:

@@ -23,7 +23,7 @@ from agents.agent import StartRefusedError, serve
 from agents.capture.engine import CaptureEngine
 from agents.clock import SystemClock
 from agents.config import Config, TlsFiles
-from agents.core.instant import Instant
+from agents.core.instant import Instant, nanoseconds
 from agents.kernel.errors import KernelError
 from guard.api.v1 import node_service_pb2 as pb
 from guard.api.v1.reason_pb2 import Reason as WireReason
@@ -45,13 +45,16 @@ ADDRESS = "192.0.2.1"
 
 
 class SteppedClock(SystemClock):
-    """The system's clocks, the wall clock set by ``step``."""
+    """The system's clocks, the wall clock set by ``step``; both went on while it ``slept``."""
 
     step = timedelta()
+    slept = timedelta()
 
     def now(self) -> Instant:
         now = super().now()
-        return Instant(boot_ns=now.boot_ns, wall=now.wall + self.step)
+        return Instant(
+            boot_ns=now.boot_ns + nanoseconds(self.slept), wall=now.wall + self.slept + self.step
+        )
 
 
 class House:
@@ -84,6 +87,7 @@ class House:
             sip_tcp=False,
             segment_length=timedelta(seconds=1),
             segment_bytes=1 << 20,
+            receipt_seconds=10,
             tls=TlsFiles(certificate=tls.certificate, key=tls.key, ca=tls.ca),
         )
 
@@ -146,6 +150,10 @@ class House:
             for receipt in self.receipts()
             if receipt.grant_id == grant_id(evidence)
         ]
+
+    def stated(self) -> list[tuple[str, ...]]:
+        """Return what each heartbeat receipt names as armed."""
+        return [each.armed for each in self.receipts() if each.kind is ReceiptKind.HEARTBEAT]
 
     def opened(self, evidence: Evidence, person: str = "operator-1") -> list[bytes]:
         """Open the segments that the guard holds as the recipient; return the packets' frames."""
@@ -410,12 +418,37 @@ async def test_stopping_says_so_and_the_chain_goes_on(house: House):
     last = house.receipts()[-1].sequence
 
     async with house.running() as agent:
-        assert agent.session.hello.receipt_sequence == last
+        assert agent.session.hello.receipt_sequence == last + 1, "the start is stated first"
         await agent.session.say_time()
         await agent.armed(ticket)
     assert [receipt.sequence for receipt in house.receipts()] == list(
         range(1, house.receipts()[-1].sequence + 1)
     )
+
+
+async def test_what_is_armed_is_stated_from_the_start_to_the_end(house: House):
+    """An empty list first, then every grant at its time, then that nothing is armed any more."""
+    ticket = house.evidence()
+    async with house.running() as agent:
+        await agent.until(lambda: house.stated() == [()])
+        await agent.trust()
+        await agent.armed(ticket)
+        house.clock.slept += timedelta(seconds=10)
+        await agent.until(lambda: house.stated() == [(), (grant_id(ticket),)])
+    assert house.stated() == [(), (grant_id(ticket),), ()]
+    assert house.receipts()[0].details == {"every": 10, "armed": 0, "part": 1, "parts": 1}
+
+
+async def test_what_was_stated_without_a_guard_comes_when_it_is_back(house: House):
+    """A node cut off goes on stating that nothing is armed; the guard gets all of it, chained."""
+    async with house.running() as agent:
+        await agent.until(lambda: len(house.stated()) == 1)
+        await house.guard.stop()
+        house.clock.slept += timedelta(seconds=10)
+        kept = house.folder / "state/receipts"
+        await agent.until(lambda: len(list(kept.glob("*.dsse"))) == 2)
+        await house.guard.start()
+        await agent.until(lambda: len(house.stated()) == 2)
 
 
 async def test_segments_left_by_an_earlier_start_are_uploaded(house: House):

@@ -77,6 +77,7 @@ def test_values_become_the_tree():
     assert config.spool_bytes == 10240 << 20
     assert config.segment_length == timedelta(seconds=5)
     assert config.segment_bytes == 4 << 20
+    assert config.receipt_seconds == 180
     assert config.interfaces == ("eth0",)
     assert config.sip_ports == (5060,)
     assert config.sip_tcp is False
@@ -100,6 +101,8 @@ def test_values_become_the_tree():
         ("#: sip_ports = [5060]", "sip_ports = [true]", "sip_ports must be a list of int"),
         ("#: segment_seconds = 5", "segment_seconds = 0", "segment_seconds must be between"),
         ("#: segment_seconds = 5", "segment_seconds = true", "must be of type int"),
+        ("#: receipt_seconds = 180", "receipt_seconds = 9", "receipt_seconds must be between"),
+        ("#: receipt_seconds = 180", "receipt_seconds = 601", "receipt_seconds must be between"),
         ("#: sip_tcp = false", "insecure = true", "unknown key insecure"),
         ('ca = "ca.crt"', 'ca = "ca.crt"\nverify = false', "unknown key tls.verify"),
         ('ca = "ca.crt"', "", "tls.ca is missing"),

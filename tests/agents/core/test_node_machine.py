@@ -51,6 +51,7 @@ class NodeMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.play = Playbook(MADE)
+        self.play.tell(on.Started())
         self.play.session()
         self.offered: list[Evidence] = []
         self.ends: dict[str, int] = {}
@@ -87,6 +88,8 @@ class NodeMachine(RuleBasedStateMachine):
                     self.closing.add(name)
                 case do.PersistEnded(grant_id=name):
                     self.over.add(name)
+                case do.SendReceipt(draft=draft) if draft.kind is ReceiptKind.HEARTBEAT:
+                    assert set(draft.armed) == self.open, "a heartbeat names what is armed"
                 case do.SendReceipt(draft=draft):
                     self.receipts[draft.grant_id, draft.kind] += 1
                 case _:
@@ -193,6 +196,7 @@ class NodeMachine(RuleBasedStateMachine):
         self.play.restart()
         self.open.clear()
         self.closing.clear()
+        self.see(self.play.tell(on.Started()))
         self.see(self.play.session())
 
     # -- what always holds ---------------------------------------------------------------------

@@ -1,0 +1,76 @@
+"""Heartbeat receipts: what is armed on the node, said again and again, an empty list included.
+
+1. One is made at the start, one every so many seconds after it, and one when the agent stops. They
+   go by the boot clock and whether or not the guard answers: a node that was cut off shows
+   afterwards that it captured nothing meanwhile, or what.
+2. Each names every armed grant. What a kernel has let go is not armed, though its last segment may
+   still be on its way.
+3. More grants than one receipt may name are named in several at one time, as part so many of so
+   many; none is left out.
+4. Seconds that were slept through are not made up for: a node that wakes makes one, not many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from agents.core import commands as do
+from agents.core.commands import Command
+from agents.core.instant import NANOSECONDS, Instant
+from agents.core.receipts import Draft
+from guard.core.receipt import MOST_ARMED, ReceiptKind
+
+__all__ = ["DEFAULT_SECONDS", "Heartbeats"]
+
+DEFAULT_SECONDS = 180
+
+
+class Heartbeats:
+    """When the next one is due, and what it says; nothing is due before `start`."""
+
+    def __init__(self, seconds: int) -> None:
+        self._seconds = seconds
+        self._due: int | None = None
+
+    def next_deadline(self) -> int | None:
+        """Return when `wake_up` has one to make, in boot-clock nanoseconds."""
+        return self._due
+
+    def start(self, armed: Iterable[str], now: Instant) -> list[Command]:
+        """Make the first one."""
+        self._due = now.boot_ns + self._seconds * NANOSECONDS
+        return self._receipts(armed, now)
+
+    def wake_up(self, armed: Iterable[str], now: Instant) -> list[Command]:
+        """Make the one that is due, if it is."""
+        if self._due is None or self._due > now.boot_ns:
+            return []
+        return self.start(armed, now)  # Rule 4.
+
+    def stop(self, armed: Iterable[str], now: Instant) -> list[Command]:
+        """Make the last one, if there was a first."""
+        if self._due is None:
+            return []
+        self._due = None
+        return self._receipts(armed, now)
+
+    def _receipts(self, armed: Iterable[str], now: Instant) -> list[Command]:
+        grants = sorted(armed)
+        parts = [grants[at : at + MOST_ARMED] for at in range(0, len(grants), MOST_ARMED)] or [[]]
+        return [
+            do.SendReceipt(
+                draft=Draft(
+                    kind=ReceiptKind.HEARTBEAT,
+                    time=now.wall,
+                    grant_id=None,
+                    details={
+                        "every": self._seconds,
+                        "armed": len(grants),
+                        "part": number,
+                        "parts": len(parts),
+                    },
+                    armed=tuple(part),
+                )
+            )
+            for number, part in enumerate(parts, 1)
+        ]
