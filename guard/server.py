@@ -34,6 +34,7 @@ from google.protobuf.internal import api_implementation
 from guard.app.office import Office
 from guard.app.ports import Clock, LedgerUnavailable, LedgerUnusable
 from guard.app.presence import Presence
+from guard.app.reconcile import Reconciler
 from guard.app.retention import Retention
 from guard.app.segments import Segments
 from guard.app.shelf import ShelfError
@@ -59,6 +60,7 @@ __all__ = ["StartRefusedError", "run", "serve"]
 
 _LOG = structlog.get_logger("callguard.guard")
 _GRACE: Final = 2.0
+_LOOK_EVERY: Final = 1.0
 _SQLITE: Final = "sqlite:///"
 _MIB: Final = 1024 * 1024
 _OPTIONS: Final = (
@@ -173,6 +175,7 @@ async def _run_all(server: grpc.aio.Server, gate: Gate, house: _House, config: C
         async with asyncio.TaskGroup() as tasks:
             others = [
                 tasks.create_task(_sweep(house, config)),
+                tasks.create_task(_reconcile(house.premises.reconciler)),
                 tasks.create_task(house.cosigner.run()),
             ]
             await stopping.wait()
@@ -196,6 +199,18 @@ async def _sweep(house: _House, config: Config) -> None:
         except (LedgerUnavailable, ShelfError) as error:
             _LOG.error("sweep_failed", why=str(error))
         await asyncio.sleep(config.sweep_interval.total_seconds())
+
+
+async def _reconcile(reconciler: Reconciler) -> None:
+    """Hold the log against what nodes state, again and again."""
+    while True:
+        try:
+            found = await reconciler.look()
+            if found:
+                _LOG.warning("findings", changed=found)
+        except LedgerUnavailable as error:
+            _LOG.error("reconciliation_failed", why=str(error))
+        await asyncio.sleep(_LOOK_EVERY)
 
 
 def _listen(server: grpc.aio.Server, premises: Premises, config: Config) -> int:
@@ -264,6 +279,7 @@ def _furnish(config: Config, clock: Clock, closing: ExitStack) -> _House:
         shelf=shelf,
         segments=Segments(office, shelf),
         trust=Trust(office),
+        reconciler=Reconciler(office),
         quorum=cosigner,
         log=_LOG,
     )

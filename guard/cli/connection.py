@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar, cast
 import grpc
 from grpc_status import rpc_status
 
+from guard.api.v1.audit_service_pb2 import Finding, ListFindingsRequest
 from guard.api.v1.audit_service_pb2_grpc import AuditServiceStub
 from guard.api.v1.authority_service_pb2 import Authority, ListAuthoritiesRequest
 from guard.api.v1.authority_service_pb2_grpc import AuthorityServiceStub
@@ -120,6 +121,10 @@ class Connection:
             if not (token := answer.next_page_token):
                 break
         return found
+
+    def list_findings(self) -> list[Finding]:
+        """Return what the guard's reconciliation has open; raises a `Failure`."""
+        return list(self.call(self.audit.ListFindings, ListFindingsRequest()).findings)
 
     @contextmanager
     def _failures(self) -> Iterator[None]:

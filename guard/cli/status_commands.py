@@ -1,4 +1,7 @@
-"""``callguard status`` and ``callguard node list``: who am I, who is there, is all well."""
+"""``callguard status`` and ``callguard node list``: who am I, who is there, is all well.
+
+What the guard has found open (`guard.core.findings`) is shown and is no failure of the command.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,15 @@ from collections import Counter
 
 import click
 
+from guard.api.v1.audit_service_pb2 import Finding
 from guard.cli.connection import Connection
 from guard.cli.durations import spoken, stamp
 from guard.cli.invocation import Command, Group, Invocation, passes
 from guard.cli.log_verification import checked_checkpoint, remember
-from guard.cli.output import table
+from guard.cli.output import plain, table
 from guard.cli.plain_words import grid
 from guard.cli.profile import read_certificate
-from guard.cli.translate import capture_state
+from guard.cli.translate import capture_state, moment
 from guard.core.fields import format_time
 from guard.core.signingkey import public_part
 
@@ -35,8 +39,9 @@ def status(invocation: Invocation) -> None:
         seen = checked_checkpoint(connection, profile, policy, now=invocation.now)
         remember(profile, seen)
         live = sum(_live_by_node(connection).values())
-    found = policy.principal_by_keyid(key.keyid)
-    roles = sorted(found.roles) if found else []
+        found = connection.list_findings()
+    known = policy.principal_by_keyid(key.keyid)
+    roles = sorted(known.roles) if known else []
     until, now = read_certificate(profile.tls_cert).not_valid_after_utc, invocation.now()
     machine = {
         "name": profile.name,
@@ -49,6 +54,7 @@ def status(invocation: Invocation) -> None:
         "certificate_expires_at": format_time(until),
         "log_size": seen.trusted.size,
         "live_captures": live,
+        "findings": [_finding_json(each) for each in found],
     }
     lines = [
         ("You", f"{profile.name} ({', '.join(roles) or 'not in the trust policy'})"),
@@ -59,8 +65,28 @@ def status(invocation: Invocation) -> None:
         ("Trust policy", f"version {policy.version}, until {stamp(policy.expires_at)}"),
         ("Log", f"{seen.trusted.size} records, cosigned {stamp(seen.trusted.cosigned_at)}"),
         ("Captures", f"{live} live"),
+        ("Findings", f"{len(found)} open" if found else "none open"),
+        *(("", _finding_line(each)) for each in found),
     ]
     invocation.output.done(machine, grid(lines))
+
+
+def _finding_json(found: Finding) -> dict[str, object]:
+    return {
+        "kind": plain(found.kind),
+        "node": plain(found.node),
+        "grant_id": found.grant_id,
+        "authority_id": found.authority_id,
+        "number": found.number if found.HasField("number") else None,
+        "since": format_time(moment(found.since)),
+        "detail": plain(found.detail),
+    }
+
+
+def _finding_line(found: Finding) -> str:
+    since = stamp(moment(found.since))
+    about = f"{found.node}: " if found.node and found.node not in found.detail else ""
+    return f"{found.kind} since {since}: {about}{found.detail}"
 
 
 def _live_by_node(connection: Connection) -> Counter[str]:

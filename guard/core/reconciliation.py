@@ -80,15 +80,14 @@ class Reconciliation:
             if fact is not None:
                 self._apply(fact)
         except Refused:
-            detail = f"record {index} cannot be read, so what it was about is not followed"
-            self._found(
-                Finding(
-                    kind=FindingKind.RECORD_UNREADABLE,
-                    since=record.time,
-                    number=index,
-                    detail=detail,
-                )
-            )
+            self.unreadable(index, record.time)
+
+    def unreadable(self, index: int, time: datetime) -> None:
+        """Take note that the record at ``index`` cannot be read (rule 6)."""
+        detail = f"record {index} cannot be read, so what it was about is not followed"
+        self._found(
+            Finding(kind=FindingKind.RECORD_UNREADABLE, since=time, number=index, detail=detail)
+        )
 
     def erased(self, index: int, kind: str, time: datetime) -> None:
         """Take note that the record at ``index`` is there no more."""

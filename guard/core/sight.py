@@ -14,7 +14,7 @@ from guard.core.authority import Authority
 from guard.core.identities import Principal
 from guard.core.instruments import Role
 
-__all__ = ["Sight", "sight"]
+__all__ = ["Sight", "sees_all", "sight"]
 
 _SEE_ALL = frozenset({Role.LEGAL, Role.APPROVER, Role.AUDITOR})
 
@@ -27,9 +27,14 @@ class Sight(Enum):
     ALL = auto()
 
 
+def sees_all(viewer: Principal) -> bool:
+    """Say whether this person sees every authority (rule 1)."""
+    return bool(viewer.roles & _SEE_ALL)
+
+
 def sight(authority: Authority, viewer: Principal) -> Sight:
     """Return how much of an authority this person sees."""
-    if viewer.roles & _SEE_ALL:
+    if sees_all(viewer):
         return Sight.ALL
     if authority.is_warrant or Role.OPERATOR not in viewer.roles:
         return Sight.NOTHING

@@ -10,18 +10,20 @@ from guard.api.v1 import audit_service_pb2 as messages
 from guard.api.v1.audit_service_pb2_grpc import AuditServiceServicer
 from guard.app.audit import Audit, Reading
 from guard.app.denial import MalformedError
+from guard.app.reconcile import Reconciler
 from guard.core.record import Entry
 from guard.services.gate import admission
-from guard.services.translate import MAX_PAGE_BYTES, required_text, to_log_record
+from guard.services.translate import MAX_PAGE_BYTES, required_text, to_finding, to_log_record
 
 __all__ = ["AuditService"]
 
 
 class AuditService(AuditServiceServicer):
-    """Translates; ``guard.app.audit`` reads."""
+    """Translates; ``guard.app.audit`` reads, ``guard.app.reconcile`` finds."""
 
-    def __init__(self, audit: Audit) -> None:
+    def __init__(self, audit: Audit, reconciler: Reconciler) -> None:
         self._audit = audit
+        self._reconciler = reconciler
 
     async def ReadRecords(
         self, request: messages.ReadRecordsRequest, _context: object
@@ -39,6 +41,13 @@ class AuditService(AuditServiceServicer):
         async for first, entries in self._audit.read(reading):
             for answer in _answers(first, entries):
                 yield answer
+
+    async def ListFindings(
+        self, _request: messages.ListFindingsRequest, _context: object
+    ) -> messages.ListFindingsResponse:
+        """List what is open."""
+        found = await self._reconciler.open(admission().caller.principal)
+        return messages.ListFindingsResponse(findings=[to_finding(each) for each in found])
 
     async def GetCheckpoint(
         self, _request: messages.GetCheckpointRequest, _context: object

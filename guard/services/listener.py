@@ -31,6 +31,7 @@ from guard.app.office import Office
 from guard.app.ports import Quorum
 from guard.app.presence import Presence
 from guard.app.receipts import Receipts
+from guard.app.reconcile import Reconciler
 from guard.app.refusals import Refusals
 from guard.app.segments import Segments
 from guard.app.shelf import Shelf
@@ -66,6 +67,7 @@ class Premises:
     shelf: Shelf
     segments: Segments
     trust: Trust
+    reconciler: Reconciler
     quorum: Quorum
     log: structlog.typing.FilteringBoundLogger
 
@@ -87,7 +89,9 @@ def add_services(server: grpc.aio.Server, premises: Premises) -> None:
     node_service_pb2_grpc.add_NodeServiceServicer_to_server(
         NodeService(_node_services(premises)), server
     )
-    audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(Audit(office)), server)
+    audit_service_pb2_grpc.add_AuditServiceServicer_to_server(
+        AuditService(Audit(office), premises.reconciler), server
+    )
     trust_service_pb2_grpc.add_TrustServiceServicer_to_server(TrustService(premises.trust), server)
     health_pb2_grpc.add_HealthServicer_to_server(health_aio.HealthServicer(), server)
     reflection.enable_server_reflection([each.full_name for each in SERVICES], server)

@@ -70,6 +70,7 @@ METHODS: Final[Mapping[str, Method]] = MappingProxyType(
         f"{_API}.CaptureService/FetchCapture": Method(callers=_LEGAL | _OPERATOR, decides=True),
         f"{_API}.NodeService/Session": Method(callers=_NODE),
         f"{_API}.AuditService/ReadRecords": Method(callers=_AUDITOR),
+        f"{_API}.AuditService/ListFindings": Method(callers=_PEOPLE),
         f"{_API}.AuditService/GetCheckpoint": Method(callers=_PEOPLE | _NODE),
         f"{_API}.AuditService/GetInclusionProof": Method(callers=_AUDITOR),
         f"{_API}.AuditService/GetConsistencyProof": Method(callers=_PEOPLE | _NODE),

@@ -26,6 +26,7 @@ from guard.app.denial import MalformedError
 from guard.app.presence import Counters, Running
 from guard.core.evidence import Evidence
 from guard.core.fields import parse_time
+from guard.core.findings import Finding
 from guard.core.lifecycle import AuthorityState, CaptureState
 from guard.core.reasons import Reason
 from guard.core.record import Entry
@@ -205,4 +206,17 @@ def to_log_record(index: int, entry: Entry) -> audit_service_pb2.LogRecord:
         salt=entry.salt or b"",
         body=entry.body or b"",
         digest=entry.digest,
+    )
+
+
+def to_finding(finding: Finding) -> audit_service_pb2.Finding:
+    """Return a finding; what it is not about is left out."""
+    return audit_service_pb2.Finding(
+        kind=finding.kind.value,
+        node=finding.node or "",
+        grant_id=finding.grant_id or "",
+        authority_id=finding.authority_id or "",
+        number=finding.number,
+        since=to_timestamp(finding.since),
+        detail=finding.detail,
     )

@@ -19,6 +19,7 @@ from guard.app.evidence import EvidenceDesk
 from guard.app.office import Office
 from guard.app.presence import Presence
 from guard.app.receipts import Receipts
+from guard.app.reconcile import Reconciler
 from guard.app.refusals import Refusals
 from guard.app.segments import Segments
 from guard.app.sweep import Sweep
@@ -100,6 +101,7 @@ class House:
         self.sweep = Sweep(self.office, self.presence, "guard-1", self.quorum)
         self.trust = Trust(self.office)
         self.audit = Audit(self.office)
+        self.reconciler = Reconciler(self.office)
         self.refusals = Refusals(self.office)
 
     async def __aenter__(self) -> Self:
@@ -194,22 +196,43 @@ class NodeHand:
         return self.site.policy.node(self.name)
 
     def receipt(
-        self, grant_id: str | None, kind: ReceiptKind = ReceiptKind.ARMED, **details: str | int
+        self,
+        grant_id: str | None,
+        kind: ReceiptKind = ReceiptKind.ARMED,
+        *,
+        armed: tuple[str, ...] | None = None,
+        time: datetime | None = None,
+        **details: str | int,
     ) -> bytes:
-        """Make the next receipt."""
+        """Make the next receipt; ``armed`` is a heartbeat's list."""
+        if armed is not None:
+            details["armed"] = len(armed)
         self.sequence += 1
         made = Receipt(
             node=self.name,
             sequence=self.sequence,
             previous=self.previous,
             kind=kind,
-            time=self.site.now,
+            time=time or self.site.now,
             grant_id=grant_id,
             details=details,
+            armed=tuple(sorted(armed or ())),
         )
         envelope = sign(encode_receipt(made), Kind.RECEIPT, [self.site.nodes[self.name].signer])
         self.previous = dsse.digest(envelope)
         return envelope
+
+    def heartbeat(self, *armed: str, time: datetime | None = None, every: int = 180) -> bytes:
+        """Make a heartbeat receipt that names these grants."""
+        return self.receipt(
+            None,
+            ReceiptKind.HEARTBEAT,
+            armed=armed,
+            time=time,
+            every=every,
+            part=1,
+            parts=1,
+        )
 
     def sealed(self, grant_id: str, number: int, data: bytes, **changes: Any) -> bytes:
         """Make the receipt of a segment."""
