@@ -81,8 +81,10 @@ class World:
         self.due[name].clear()
 
     def back(self, name: str) -> None:
+        """Reconnect a node: what it kept first, then what it is asked."""
         self.away[name] = 0
         self.hands[name].deliver()
+        self._answer(name, self.hands[name])
 
     def do(self, step: str, which: int, name: str) -> None:
         """Let one thing happen."""
