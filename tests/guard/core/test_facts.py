@@ -21,7 +21,6 @@ from guard.core.facts import (
     read_fact,
 )
 from guard.core.reasons import Reason
-from guard.core.receipt import ReceiptKind
 from guard.core.record import Record, RecordKind
 from tests.builders.deployment import NOW
 from tests.builders.house import House, NodeHand
@@ -42,7 +41,7 @@ async def test_a_captures_story_reads_back(house: House) -> None:
     hand = NodeHand(house.site)
     await house.receipts.take(hand.receipt(view.row.id), hand.identity)
     await house.receipts.take(
-        hand.receipt(None, ReceiptKind.HEARTBEAT, every=180, armed=0, part=1, parts=1),
+        hand.heartbeat(),
         hand.identity,
     )
     await house.captures.stop(view.row.id, house.site.principal("operator-1"))
