@@ -22,7 +22,7 @@ import stat
 import sys
 import uuid
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -190,15 +190,22 @@ async def _run_all(server: grpc.aio.Server, gate: Gate, house: _House, config: C
 
 
 async def _sweep(house: _House, config: Config) -> None:
-    """Look for what is due, again and again; a full disk is no reason to stop looking."""
+    """Look for what is due, at once when an authority has changed and in any case again and again.
+
+    A full disk is no reason to stop looking.
+    """
+    due = house.premises.office.due
     while True:
+        due.clear()
         try:
             await house.sweep.run()
             await house.premises.segments.delete_older(config.retention)
             await house.retention.erase()
         except (LedgerUnavailable, ShelfError) as error:
             _LOG.error("sweep_failed", why=str(error))
-        await asyncio.sleep(config.sweep_interval.total_seconds())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(config.sweep_interval.total_seconds()):
+                await due.wait()
 
 
 async def _reconcile(reconciler: Reconciler) -> None:

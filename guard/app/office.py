@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,7 +20,7 @@ from typing import Any, TypeVar
 from securesystemslib.signer import Signer
 
 from guard.app.bell import Bell
-from guard.app.changes import PutCapture
+from guard.app.changes import PutAuthority, PutCapture
 from guard.app.denial import Denied
 from guard.app.ports import Clock, Entropy, Ledger, Plan, Reads
 from guard.app.readings import Readings
@@ -38,7 +39,8 @@ Rule = Callable[[Reads, int, datetime], Plan[T]]
 class Office:
     """The ports, the trust policy in force, and who this guard is.
 
-    ``trusted`` is replaced when a newer policy is published, and by nothing else.
+    ``trusted`` is replaced when a newer policy is published, and by nothing else. ``due`` is set
+    when an authority has changed: something may have to begin or to end.
     """
 
     ledger: Ledger
@@ -48,6 +50,7 @@ class Office:
     trusted: TrustedPolicy
     bell: Bell = field(default_factory=Bell)
     readings: Readings = field(default_factory=Readings)
+    due: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def policy(self) -> TrustPolicy:
@@ -72,16 +75,21 @@ class Office:
     async def execute(self, plan: Callable[[Reads, int], Plan[T]]) -> T:
         """Run a plan and wake whoever waits for the nodes and captures that it changed."""
         touched: set[str] = set()
+        authorities: set[str] = set()
 
         def watched(view: Reads, index: int) -> Plan[T]:
             made = plan(view, index)
             for change in made.changes:
                 if isinstance(change, PutCapture):
                     touched.update((change.row.node, change.row.id))
+                elif isinstance(change, PutAuthority):
+                    authorities.add(change.row.id)
             return made
 
         result = await self.ledger.execute(watched)
         self.bell.ring(touched)
+        if authorities:
+            self.due.set()
         return result
 
     async def decide(
