@@ -77,7 +77,8 @@ class Captures:
             if not witnessed:
                 raise Refused(
                     Reason.WITNESS_QUORUM_MISSING,
-                    "the log's witnesses do not answer, so nothing new can start",
+                    "nothing new can start: the log's witnesses do not answer, or it cannot be "
+                    "published",
                 )
             fresh = _fresh(made.result)
             return Plan(result=fresh, records=made.records, changes=made.changes)

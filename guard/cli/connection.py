@@ -138,7 +138,7 @@ class Connection:
         words = plain(error.details() or code.name.lower())
         if code is grpc.StatusCode.UNAVAILABLE and (denial := _denial(error, "")).reason:
             return UnreachableError(
-                f"{denial}: start the witnesses and ask again; what runs goes on and can be stopped"
+                f"{denial}; the guard's log says which. What runs goes on and can be stopped"
             )
         if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
             why = self._own_certificate() or _hint(words)

@@ -13,7 +13,7 @@
 5. A failed round is tried again, after 0.2 seconds at first and 5 seconds at most. Nothing is ever
    taken as cosigned instead: without a quorum no new grant can be armed.
 6. Whoever is about to grant asks first whether a quorum answers (`reached`). A round within the
-   last two seconds is answer enough; else one is held at once, whatever pause was being kept.
+   last half second is answer enough; else one is held at once, whatever pause was being kept.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _ROUND: Final = 3.0
 _FIRST_PAUSE: Final = 0.2
 _BETWEEN_ROUNDS: Final = 0.05
 _LONGEST_PAUSE: Final = 5.0
-_FRESH: Final = 2.0
+_FRESH: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -211,4 +211,4 @@ def test_missing_witnesses_are_told_from_a_missing_guard(
     answering.answer = lambda context: context.abort_with_status(status)
     answer = ask()
     assert answer.code == 4
-    assert answer.err.startswith("error: the witnesses do not answer: start the witnesses")
+    assert answer.err.startswith("error: the witnesses do not answer; the guard's log says which.")
