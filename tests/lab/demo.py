@@ -18,6 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.lab.calls import Call
+from tests.lab.demo_log import tell_log
 from tests.lab.demo_relay import tell_relay
 from tests.lab.deployment import Answer, Deployment
 from tests.lab.forgery import forge_approval, verify_as_node
@@ -225,14 +226,22 @@ def forged(lab: Deployment, *, agent: bool) -> None:
             )
 
 
-def record_kept(lab: Deployment) -> None:
-    """Tell that all of it is on the record."""
-    with chapter("6. All of it is on the record"):
-        answer = shown(lab, "auditor-1", "log", "verify")
+def witness_lost(lab: Deployment) -> None:
+    """Tell that a witness that is gone stops what is new."""
+    with chapter("6. One of the two witnesses is gone"):
+        ticket = lab.ticket(level="signalling")
+        lab.stop("witness-2")
+        time.sleep(1)
+        answer = shown(lab, "operator-1", "capture", "start", ticket, "--node", "node-1")
         check(
-            answer.code == 0,
-            "the auditor verified the log: signatures, witness, every record's place in the tree",
+            answer.code == 4 and "witnesses do not answer" in answer.err,
+            "nothing new starts while one of the two witnesses is gone",
         )
+        check(
+            shown(lab, "lead-1", "authority", "revoke", ticket, "--why", "demo").code == 0,
+            "revoking needs no witness",
+        )
+        lab.start_witness(2)
 
 
 def tell(folder: Path) -> int:
@@ -241,25 +250,29 @@ def tell(folder: Path) -> int:
     lack = missing_privilege() or missing_relay()
     if lack:
         console.print(f"[yellow]no real calls here: {lack}[/]")
-        with Deployment(folder) as lab:
+        with Deployment(folder, witnesses=2) as lab:
             lab.start()
             without_authority(lab)
             open_ticket(lab)
             forged(lab, agent=False)
-            record_kept(lab)
+            witness_lost(lab)
+            with chapter("8. The record, from outside"):
+                tell_log(lab, check, shown, forged=True)
         console.print(
             "\n[yellow]skipped: the calls, the captures and the revocation in mid-call[/]"
         )
     else:
-        with Network() as network, Deployment(folder, network) as lab:
+        with Network() as network, Deployment(folder, network, witnesses=2) as lab:
             lab.start()
             without_authority(lab)
             ticket_capture(lab, open_ticket(lab))
             warrant_capture(lab)
             forged(lab, agent=True)
-            record_kept(lab)
-        with chapter("7. The media relay: its proxy asks for a recording"):
-            tell_relay(folder / "relay", check, lambda line: console.print(f"   {line}"))
+            witness_lost(lab)
+            with chapter("7. The media relay: its proxy asks for a recording"):
+                tell_relay(folder / "relay", check, lambda line: console.print(f"   {line}"))
+            with chapter("8. The record, from outside"):
+                tell_log(lab, check, shown, forged=True)
     summary(folder, complete=not lack)
     return 0
 
@@ -276,7 +289,10 @@ def summary(folder: Path, *, complete: bool) -> None:
         console.print(f"   {folder}/captures/   sealed segments and what their recipients opened")
         console.print(f"   {folder}/calls/      what sipp sent and received")
         console.print(f"   {folder}/relay/      the same for the calls through the media relay")
-    console.print(f"   {folder}/*.log       guard, agent and witness in their own words")
+    console.print(
+        f"   {folder}/log/        the public log: checkpoint, tiles, policy (callguard log verify --log …)"
+    )
+    console.print(f"   {folder}/*.log       guard, agent and witnesses in their own words")
 
 
 def main() -> int:
