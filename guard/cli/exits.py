@@ -5,12 +5,14 @@
 | 0 | done |
 | 2 | wrong usage (click's own errors too) |
 | 3 | denied; standard error says ``denied: REASON: sentence`` |
+| 3 | what was verified is not as it must be: ``discrepancy: KIND: sentence`` |
 | 4 | the other side cannot be reached |
 | 1 | anything else, in one line |
 
 1. Every error is one line that says what is wrong and what to do next; never a traceback.
 2. ``REASON`` is a value of `guard.core.reasons.Reason`, whether the guard said it or this side did.
-3. No error text carries a subject, a key or content.
+3. `KIND` names what was found wrong in a log or in the records; the first one found ends the run.
+4. No error text carries a subject, a key or content.
 """
 
 from __future__ import annotations
@@ -20,10 +22,17 @@ from contextlib import contextmanager
 
 from guard.core.reasons import Refused
 
-__all__ = ["DeniedError", "Failure", "TroubleError", "UnreachableError", "UsageTroubleError"]
+__all__ = [
+    "DeniedError",
+    "DiscrepancyError",
+    "Failure",
+    "TroubleError",
+    "UnreachableError",
+    "UsageTroubleError",
+]
 
 
-class Failure(Exception):  # noqa: N818 - the base of the four ways to fail; each is named for itself
+class Failure(Exception):  # noqa: N818 - the base of the five ways to fail; each is named for itself
     """The base: one line for standard error and an exit status."""
 
     status = 1
@@ -63,6 +72,21 @@ class DeniedError(Failure):
     def line(self) -> str:
         """The line for standard error."""
         return f"denied: {self.reason}: {self}"
+
+
+class DiscrepancyError(Failure):
+    """What was verified contradicts itself or its signatures; `kind` names how (rule 3)."""
+
+    status = 3
+
+    def __init__(self, kind: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.kind = kind
+
+    @property
+    def line(self) -> str:
+        """The line for standard error."""
+        return f"discrepancy: {self.kind}: {self}"
 
 
 @contextmanager

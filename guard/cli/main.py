@@ -18,7 +18,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from guard.cli.authority_commands import authority
 from guard.cli.capture_commands import capture
-from guard.cli.exits import DeniedError, Failure, UsageTroubleError
+from guard.cli.exits import DeniedError, DiscrepancyError, Failure, UsageTroubleError
 from guard.cli.invocation import Group, Invocation
 from guard.cli.log_commands import log
 from guard.cli.output import Output, plain
@@ -44,8 +44,9 @@ def _version() -> str:
 def callguard() -> None:
     """Guard the content of calls: no capture without a signed, logged, unexpired authority.
 
-    Exit status: 0 done, 2 wrong usage, 3 denied (with "denied: REASON: sentence"), 4 the guard
-    cannot be reached, 1 anything else.
+    Exit status: 0 done, 2 wrong usage, 3 denied (with "denied: REASON: sentence") or, of what was
+    verified, found wrong (with "discrepancy: KIND: sentence"), 4 the guard or the log cannot be
+    reached, 1 anything else.
     """
 
 
@@ -129,10 +130,19 @@ def _place(error: Exception) -> str:
 
 def _fail(invocation: Invocation, failure: Failure) -> int:
     if invocation.json_only:
-        reason = failure.reason if isinstance(failure, DeniedError) else None
-        Output.line({"error": str(failure), "reason": reason, "status": failure.status})
+        Output.line({"error": str(failure), **_named(failure), "status": failure.status})
     _say(failure.line)
     return failure.status
+
+
+def _named(failure: Failure) -> dict[str, str | None]:
+    """Return the name that a machine goes by: a discrepancy's kind or a denial's reason."""
+    match failure:
+        case DiscrepancyError():
+            return {"discrepancy": failure.kind}
+        case DeniedError():
+            return {"reason": failure.reason}
+    return {"reason": None}
 
 
 def _say(line: str) -> None:

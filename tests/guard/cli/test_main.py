@@ -8,6 +8,7 @@ import click
 import pytest
 
 from guard.cli import main as command
+from guard.cli.exits import DiscrepancyError
 from guard.core.reasons import Reason, Refused
 from tests.guard.cli.running import Answer
 
@@ -46,6 +47,17 @@ def test_a_refusal_nobody_expected_is_a_denial(
     answer = callguard("status")
     assert answer.denied() == "replayed"
     assert answer.err == "denied: replayed: seen before\n"
+
+
+def test_a_discrepancy_names_its_kind(
+    callguard: Callguard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was found wrong ends with status 3, in one line, and in JSON by its kind."""
+    failing(monkeypatch, DiscrepancyError("log_forked", "two logs of one name"))
+    answer = callguard("status")
+    assert (answer.code, answer.err) == (3, "discrepancy: log_forked: two logs of one name\n")
+    said = callguard("--json", "status").json()
+    assert said == {"error": "two logs of one name", "discrepancy": "log_forked", "status": 3}
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), click.Abort()])
