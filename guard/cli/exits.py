@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from guard.core.discrepancies import Discrepant
 from guard.core.reasons import Refused
 
 __all__ = [
@@ -107,3 +108,12 @@ def checking(what: str) -> Iterator[None]:
         raise TroubleError(
             f"{what} is not to be trusted: {refused.reason.value}: {refused.detail}"
         ) from refused
+
+
+@contextmanager
+def auditing() -> Iterator[None]:
+    """Within: what is verified. What contradicts itself ends the run (rule 3)."""
+    try:
+        yield
+    except Discrepant as found:
+        raise DiscrepancyError(found.kind.value, found.sentence) from found

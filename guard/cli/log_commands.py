@@ -1,41 +1,42 @@
-"""``callguard log``: checkpoint, entries, prove, verify.
+"""``callguard log``: checkpoint, entries; prove, verify and follow are in modules of their own.
 
-What `entries` prints is the guard's word; the others verify first, by
-`guard.cli.log_verification`.
+1. With ``--log`` only public files and public keys are used, and everything printed was verified.
+2. Without, the guard is asked. Checkpoints and proofs are verified; what `entries` prints is the
+   guard's word, each record held against its own digest only.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import Progress
 
-from guard.api.v1.audit_service_pb2 import GetInclusionProofRequest
-from guard.cli.durations import spoken, stamp
-from guard.cli.exits import TroubleError, checking
+from guard.cli.durations import stamp
+from guard.cli.exits import TroubleError, UsageTroubleError, auditing, checking
 from guard.cli.invocation import Group, Invocation, passes
+from guard.cli.log_follow import follow
+from guard.cli.log_proofs import prove
+from guard.cli.log_sources import at_log, log_policy, shown_progress, under_policy
+from guard.cli.log_tables import entry_json, entry_row, record_json, record_row
 from guard.cli.log_verification import (
-    Numbered,
     checked_checkpoint,
+    fetched_entries,
     fetched_records,
-    recomputed,
     remember,
-    verify_proof,
 )
+from guard.cli.log_verify import verify
 from guard.cli.output import table
 from guard.cli.profile import write_whole
-from guard.core.fields import format_time, parse_time
+from guard.cli.public_log import PublicLogFiles, open_public_log
+from guard.cli.record_source import write_entries
+from guard.core.fields import format_time
+from guard.core.logaudit import Head, proven_entries, trusted_head
 from guard.core.record import RecordKind
+from guard.core.tiles import TileLog
 
 __all__ = ["log"]
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+_OUT = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.group(cls=Group)
@@ -44,24 +45,41 @@ def log() -> None:
 
 
 @log.command("checkpoint")
+@at_log
+@under_policy
+@click.option("--out", type=_OUT, metavar="FILE", help="Keep the checkpoint.")
 @passes
-def checkpoint(invocation: Invocation) -> None:
-    """Fetch the newest checkpoint, verify it, and hold it against the last one seen."""
-    with invocation.connected() as connection:
-        policy = invocation.policy(connection).policy
-        seen = checked_checkpoint(connection, invocation.profile, policy, now=invocation.now)
-        remember(invocation.profile, seen)
-    trusted = seen.trusted
+def checkpoint(
+    invocation: Invocation, where: str | None, policy: Path | None, out: Path | None
+) -> None:
+    """Fetch the newest checkpoint and verify it.
+
+    Without --log it is the guard's, and held against the last one seen.
+    """
+    words = ""
+    if where is not None:
+        _, head = _public(invocation, where, policy)
+    elif policy is not None:
+        raise UsageTroubleError("name the log with --log DIR or --log URL")
+    else:
+        with invocation.connected() as connection:
+            trusted = invocation.policy(connection).policy
+            seen = checked_checkpoint(connection, invocation.profile, trusted, now=invocation.now)
+            remember(invocation.profile, seen)
+        head, words = seen.head, seen.words
+    if out is not None:
+        write_whole(out, head.note, mode=0o644)
     invocation.output.done(
         {
-            "origin": trusted.origin,
-            "size": trusted.size,
-            "root": trusted.root.hex(),
-            "cosigned_at": format_time(trusted.cosigned_at),
-            "checkpoint": seen.note.decode(),
+            "origin": head.checkpoint.origin,
+            "size": head.size,
+            "root": head.root.hex(),
+            "cosigned_at": format_time(head.cosigned_at),
+            "witnesses": {name: format_time(time) for name, time in head.witnesses.items()},
+            "checkpoint": head.note.decode(),
         },
-        f"{trusted.origin}: {trusted.size} records, signed by the log, cosigned by its witnesses "
-        f"at {stamp(trusted.cosigned_at)}{seen.words}.",
+        f"{head.checkpoint.origin}: {head.size} records, signed by the log, cosigned by its "
+        f"witnesses ({', '.join(head.witnesses)}) at {stamp(head.cosigned_at)}{words}.",
     )
 
 
@@ -69,108 +87,93 @@ def checkpoint(invocation: Invocation) -> None:
 @click.option("--start", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), help="How many at the most.  [default: all]")
 @click.option("--kind", type=click.Choice(list(RecordKind)), help="Only records of this kind.")
+@click.option("--out", type=_OUT, metavar="FILE", help="Keep the records for `log verify`.")
+@at_log
+@under_policy
 @passes
-def entries(invocation: Invocation, start: int, limit: int | None, kind: str | None) -> None:
-    """Read the records in order. Needs the role auditor."""
+def entries(
+    invocation: Invocation,
+    start: int,
+    limit: int | None,
+    kind: str | None,
+    out: Path | None,
+    where: str | None,
+    policy: Path | None,
+) -> None:
+    """Read the records in order. Needs the role auditor, or --log for what is public of them."""
+    if where is not None:
+        if out is not None:
+            raise UsageTroubleError("a public log has no records to keep; leave out --log or --out")
+        _public_entries(invocation, where, policy, (start, limit), kind)
+    elif policy is not None:
+        raise UsageTroubleError("name the log with --log DIR or --log URL")
+    elif out is not None:
+        if start or limit or kind:
+            raise UsageTroubleError("--out keeps all records; leave out --start, --limit, --kind")
+        _keep(invocation, out)
+    else:
+        _guards_entries(invocation, start, limit, kind)
+
+
+def _guards_entries(
+    invocation: Invocation, start: int, limit: int | None, kind: str | None
+) -> None:
     with invocation.connected() as connection:
         end = start + limit if limit else 0
         records = fetched_records(connection, purpose="log entries", start=start, end=end)
         found = [each for each in records if kind is None or each.entry.kind == kind]
     invocation.output.done(
-        {"records": [_json(each) for each in found]},
-        table(("index", "time", "kind", "record"), map(_row, found)) if found else "No record.",
+        {"records": [record_json(each) for each in found]},
+        table(("index", "time", "kind", "record"), map(record_row, found))
+        if found
+        else "No record.",
     )
 
 
-def _json(each: Numbered) -> dict[str, Any]:
-    return {
-        "index": each.index,
-        "time": each.entry.time,
-        "kind": each.entry.kind,
-        "digest": each.entry.digest.hex(),
-        "body": dict(each.record.body) if each.record else None,
-        "salt": each.record.salt.hex() if each.record else None,
-    }
-
-
-def _row(each: Numbered) -> tuple[str, ...]:
-    words = "(erased)"
-    if each.record is not None:
-        words = " ".join(f"{key}={value}" for key, value in _flat(each.record.body))
-    return (str(each.index), stamp(parse_time(each.entry.time)), each.entry.kind, words)
-
-
-def _flat(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the fields of a record for people: nested ones in line, digests by their beginning."""
-    for key in sorted(body):
-        match body[key]:
-            case dict() as inner:
-                yield from _flat(inner)
-            case list() as several:
-                yield key, ",".join(map(str, several))
-            case str() as text if _DIGEST.fullmatch(text):
-                yield key, f"{text[:12]}…"
-            case "":
-                pass
-            case value:
-                yield key, str(value)
-
-
-@log.command("prove")
-@click.argument("index", type=click.IntRange(min=0))
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Keep the proof: a c2sp.org/tlog-proof@v1 that anybody can verify offline.",
-)
-@passes
-def prove(invocation: Invocation, index: int, out: Path | None) -> None:
-    """Prove that the record at INDEX is in the log. Needs the role auditor."""
+def _keep(invocation: Invocation, out: Path) -> None:
     with invocation.connected() as connection:
-        policy = invocation.policy(connection).policy
-        request = GetInclusionProofRequest(index=index)
-        proof = connection.call(connection.audit.GetInclusionProof, request).proof
-    with checking("the proof"):
-        proven = verify_proof(proof, policy, now=invocation.now())
-    if proven.index != index:
-        raise TroubleError("the guard proved another record than the one asked for; refused")
-    if out is not None:
-        write_whole(out, proof, mode=0o644)
+        trusted = invocation.policy(connection).policy
+        seen = checked_checkpoint(connection, invocation.profile, trusted, now=invocation.now)
+        records = fetched_entries(connection, purpose="log entries --out")
+        with shown_progress("keeping records", seen.head.size) as progress:
+            count = write_entries(out, records, progress=progress)
+    if count < seen.head.size:
+        out.unlink(missing_ok=True)
+        raise TroubleError(f"the guard gave {count} records of {seen.head.size}; nothing was kept")
     invocation.output.done(
-        _json(proven) | {"proof": proof.decode()},
-        f"Record {index}, {proven.entry.kind} of {stamp(parse_time(proven.entry.time))}, is in "
-        f"the log."
-        f"{f' The proof is in {out}.' if out else ''}",
+        {"file": str(out), "count": count},
+        f"{count} records are in {out}. Only auditors may read it: keep it, and delete it when it "
+        "is not needed any more.",
     )
 
 
-@log.command("verify")
-@passes
-def verify(invocation: Invocation) -> None:
-    """Verify the whole log: signatures, witnesses, every record's place, nothing rewritten.
-
-    Needs the role auditor.
-    """
-    with invocation.connected() as connection:
-        policy = invocation.policy(connection).policy
-        seen = checked_checkpoint(connection, invocation.profile, policy, now=invocation.now)
-        with _progress(seen.trusted.size) as progress:
-            counts = recomputed(connection, seen, progress=progress)
-        remember(invocation.profile, seen)
-    trusted = seen.trusted
-    age = spoken(invocation.now() - trusted.cosigned_at)
+def _public_entries(
+    invocation: Invocation,
+    where: str,
+    policy: Path | None,
+    place: tuple[int, int | None],
+    kind: str | None,
+) -> None:
+    files, head = _public(invocation, where, policy)
+    start = min(place[0], head.size)
+    end = min(start + place[1], head.size) if place[1] else head.size
+    with auditing(), checking("the log"):
+        proven = proven_entries(TileLog(files.read, head.size), head, start, end)
+        found = [each for each in proven if kind is None or each[1].kind == kind]
     invocation.output.done(
-        {"size": trusted.size, "root": trusted.root.hex(), "kinds": counts, "verified": True},
-        f"The log of {trusted.size} records is whole: signed by {trusted.origin}, cosigned "
-        f"{age} ago by {policy.log.words()}, "
-        f"every record in its place{seen.words}.",
+        {"entries": [entry_json(*each) for each in found]},
+        table(("index", "time", "kind"), (entry_row(*each) for each in found))
+        if found
+        else "No entry.",
     )
 
 
-@contextmanager
-def _progress(size: int) -> Iterator[Callable[[int], None]]:
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as shown:
-        task = shown.add_task("verifying records", total=size)
-        yield lambda done: shown.update(task, completed=done)
+def _public(invocation: Invocation, where: str, policy: Path | None) -> tuple[PublicLogFiles, Head]:
+    files = open_public_log(where)
+    trusted = log_policy(invocation, files, policy)
+    with auditing():
+        return files, trusted_head(files.checkpoint(), trusted, now=invocation.now())
+
+
+for _command in (prove, verify, follow):
+    log.add_command(_command)

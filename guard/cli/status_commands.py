@@ -52,7 +52,7 @@ def status(invocation: Invocation) -> None:
         "trust_version": policy.version,
         "trust_expires_at": format_time(policy.expires_at),
         "certificate_expires_at": format_time(until),
-        "log_size": seen.trusted.size,
+        "log_size": seen.head.size,
         "live_captures": live,
         "findings": [_finding_json(each) for each in found],
     }
@@ -63,7 +63,7 @@ def status(invocation: Invocation) -> None:
         ("Certificate", f"until {stamp(until)}, {spoken(until - now)} left"),
         ("Guard", f"{profile.guard}, answers"),
         ("Trust policy", f"version {policy.version}, until {stamp(policy.expires_at)}"),
-        ("Log", f"{seen.trusted.size} records, cosigned {stamp(seen.trusted.cosigned_at)}"),
+        ("Log", f"{seen.head.size} records, cosigned {stamp(seen.head.cosigned_at)}"),
         ("Captures", f"{live} live"),
         ("Findings", f"{len(found)} open" if found else "none open"),
         *(("", _finding_line(each)) for each in found),

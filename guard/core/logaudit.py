@@ -29,6 +29,7 @@ from guard.core.checkpoint import (
 )
 from guard.core.discrepancies import Discrepancy, Discrepant
 from guard.core.fields import parse_time
+from guard.core.frontier import Frontier
 from guard.core.logpolicy import LogPolicy
 from guard.core.merkle import leaf_hash, verify_inclusion
 from guard.core.note import parse_note
@@ -39,7 +40,9 @@ __all__ = [
     "Dates",
     "Head",
     "LogCounts",
+    "Older",
     "PublicEntry",
+    "added_entries",
     "audit_entries",
     "older_head",
     "parse_entry",
@@ -62,15 +65,15 @@ _KINDS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """A checkpoint, its note, and by its name when each witness of the policy cosigned last.
+    """A checkpoint that counts, its note, and by name when each witness cosigned last.
 
-    `cosigned_at` is when a quorum had cosigned, None where none did (of an older checkpoint only).
+    `cosigned_at` is the latest time such that a quorum cosigned then or later.
     """
 
     checkpoint: Checkpoint
     note: bytes = field(repr=False)
     witnesses: Mapping[str, datetime]
-    cosigned_at: datetime | None
+    cosigned_at: datetime
 
     @property
     def size(self) -> int:
@@ -81,6 +84,19 @@ class Head:
     def root(self) -> bytes:
         """The tree's root."""
         return self.checkpoint.root
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Older:
+    """An older checkpoint that the log signed, and when a quorum had cosigned it, if one had."""
+
+    checkpoint: Checkpoint
+    cosigned_at: datetime | None
+
+    @property
+    def size(self) -> int:
+        """The number of leaves."""
+        return self.checkpoint.size
 
 
 class PublicEntry(NamedTuple):
@@ -120,7 +136,7 @@ def trusted_head(
     )
 
 
-def older_head(note: bytes, policy: LogPolicy, *, now: datetime) -> Head:
+def older_head(note: bytes, policy: LogPolicy, *, now: datetime) -> Older:
     """Verify an older checkpoint, which the log must have signed; raises Discrepant.
 
     The log answers for what it signed, whoever cosigned it.
@@ -133,15 +149,10 @@ def older_head(note: bytes, policy: LogPolicy, *, now: datetime) -> Head:
         sentence = f"the older checkpoint is not to be trusted: {refused.detail}"
         raise Discrepant(Discrepancy.CHECKPOINT_UNTRUSTED, sentence) from refused
     present = {name: time for name, time in witnesses.items() if time <= now + FUTURE}
-    return Head(
-        checkpoint=checkpoint,
-        note=note,
-        witnesses=witnesses,
-        cosigned_at=policy.met_since(present),
-    )
+    return Older(checkpoint=checkpoint, cosigned_at=policy.met_since(present))
 
 
-def require_continued(older: Head, newer: Head, root: Callable[[int], bytes]) -> None:
+def require_continued(older: Checkpoint, newer: Head, root: Callable[[int], bytes]) -> None:
     """Hold a checkpoint against an older one (rule 2); raises Discrepant.
 
     `root(size)` is that of the newer tree's first `size` leaves, from what was verified already.
@@ -175,10 +186,14 @@ def parse_entry(index: int, leaf: bytes) -> PublicEntry:
 class Dates:
     """Holds the times of entries against each other (rule 4), those from `older.size` on too."""
 
-    def __init__(self, older: Head | None = None, latest: datetime | None = None) -> None:
-        self._latest = latest or _EVER
+    def __init__(self, older: Older | None = None) -> None:
+        self._latest = _EVER
         self._size = older.size if older else 0
         self._seen = older.cosigned_at if older else None
+
+    def go_on(self, older: Older) -> None:
+        """Know a newer checkpoint, which the next entries are not in."""
+        self._size, self._seen = older.size, older.cosigned_at
 
     def take(self, index: int, time: datetime) -> None:
         """Take the next entry's time; raises Discrepant."""
@@ -192,7 +207,7 @@ class Dates:
 
     def finish(self, index: int, head: Head) -> None:
         """Hold the latest time, of entry `index` or before, against a checkpoint's cosigning."""
-        if head.cosigned_at and self._latest > head.cosigned_at + TOLERANCE:
+        if self._latest > head.cosigned_at + TOLERANCE:
             raise Discrepant(
                 Discrepancy.ENTRY_POSTDATED,
                 f"an entry up to {index} is dated {self._latest:%Y-%m-%d %H:%M:%S} UTC, after its "
@@ -214,7 +229,7 @@ def audit_entries(
     log: TileLog,
     head: Head,
     *,
-    older: Head | None = None,
+    older: Older | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> LogCounts:
     """Verify every tile and every entry (rules 2 to 5); raises Refused or Discrepant.
@@ -237,7 +252,7 @@ def audit_entries(
     if log.check(seen) != head.root:
         raise Refused(Reason.LOG_PROOF_INVALID, "the tiles lead to another root")
     if older is not None:
-        require_continued(older, head, log.root)
+        require_continued(older.checkpoint, head, log.root)
     if found:
         raise found[0]
     if head.size:
@@ -263,6 +278,29 @@ def proven_entries(
         proof = log.inclusion(index, head.size)
         verify_inclusion(leaf_hash(leaf), index=index, size=head.size, proof=proof, root=head.root)
         yield index, parse_entry(index, leaf)
+
+
+def added_entries(
+    log: TileLog, last: Older, head: Head, dates: Dates
+) -> list[tuple[int, PublicEntry]]:
+    """Return the entries that a checkpoint has beyond the last one, each verified.
+
+    The tree is taken from its edge at the last size, so that nothing older is read again. Raises
+    Refused or Discrepant.
+    """
+    edge = Frontier.of(log, min(last.size, head.size))
+    require_continued(last.checkpoint, head, lambda _: edge.root())
+    leaves = list(log.leaves(last.size, head.size))
+    for leaf in leaves:
+        edge.append(leaf_hash(leaf))
+    if edge.root() != head.root:
+        raise Refused(Reason.LOG_PROOF_INVALID, "the new entries lead to another root")
+    found = [(index, parse_entry(index, leaf)) for index, leaf in enumerate(leaves, last.size)]
+    for index, entry in found:
+        dates.take(index, entry.time)
+    if found:
+        dates.finish(head.size - 1, head)
+    return found
 
 
 def _plain(trusted: TrustedCheckpoint) -> Checkpoint:
