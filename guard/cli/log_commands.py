@@ -36,6 +36,7 @@ from guard.core.tiles import TileLog
 
 __all__ = ["log"]
 
+_KINDS = [kind.value for kind in RecordKind]
 _OUT = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -86,7 +87,7 @@ def checkpoint(
 @log.command("entries")
 @click.option("--start", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), help="How many at the most.  [default: all]")
-@click.option("--kind", type=click.Choice(list(RecordKind)), help="Only records of this kind.")
+@click.option("--kind", type=click.Choice(_KINDS), help="Only records of this kind.")
 @click.option("--out", type=_OUT, metavar="FILE", help="Keep the records for `log verify`.")
 @at_log
 @under_policy

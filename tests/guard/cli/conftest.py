@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import http.server
+import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,7 +15,12 @@ import pytest
 from guard.cli.deployment import Deployment, Site, create
 from guard.cli.main import run
 from guard.cli.roster import DEMO
+from guard.clock import SystemClock
+from guard.core.record import Entry
 from guard.core.trust import TrustPolicy, advance, parse_roots
+from tests.builders import deployment as builders
+from tests.builders.public_logs import PublicFolder, history, two_witnesses
+from tests.guard.cli.auditing import Case, Quiet
 from tests.guard.cli.running import NOW, Answer, Running
 
 
@@ -50,3 +60,43 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield running
     finally:
         running.stop_all()
+
+
+@pytest.fixture(scope="session")
+def honest(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[builders.Deployment, dict, list[Entry]]:
+    """Run the guard's use cases once; no test changes what they left."""
+    now = SystemClock.now().replace(microsecond=0) - timedelta(minutes=10)
+    site = builders.Deployment(now)
+    witnesses = two_witnesses(site)
+    entries = asyncio.run(history(site, tmp_path_factory.mktemp("house"), fill=500))
+    return site, witnesses, entries
+
+
+@pytest.fixture
+def case(honest: tuple, tmp_path: Path, callguard: Callable[..., Answer]) -> Case:
+    """Publish the honest log in a folder of the test's own."""
+    site, witnesses, entries = honest
+    (tmp_path / "log").mkdir()
+    case = Case(PublicFolder(tmp_path / "log", site, witnesses), list(entries), callguard)
+    case.publish()
+    return case
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., str]]:
+    """Serve a folder on loopback by plain http.server; return its address."""
+    servers = []
+
+    def start(folder: Path, handler: type = Quiet, port: int = 0) -> str:
+        bound = functools.partial(handler, directory=str(folder))
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), bound)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()

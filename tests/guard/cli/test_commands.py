@@ -355,8 +355,8 @@ def test_a_log_that_shrank_is_said_loudly(live: Running, as_: As) -> None:
     origin, _, root, rest = note.split("\n", 3)
     path.write_text(f"{origin}\n999999\n{root}\n{rest}")
     answer = as_("legal-2", "log", "checkpoint")
-    assert answer.code == 1
-    assert "DOES NOT CONTINUE" in answer.err
+    assert answer.code == 3
+    assert answer.err.startswith("discrepancy: log_shrunk: THE LOG DOES NOT CONTINUE")
     assert (live.person("legal-2") / "state/checkpoint.conflict").exists()
     path.write_text(note)
     assert as_("legal-2", "log", "checkpoint").code == 0

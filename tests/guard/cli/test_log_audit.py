@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
-import http.server
 import json
-import re
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,82 +16,12 @@ from guard.core.fields import encode_base64, format_time
 from guard.core.record import Entry, Record, RecordKind, entry_of
 from guard.core.tiles import bundle_path, encode_bundle, tile_path
 from tests.builders.deployment import Deployment
-from tests.builders.public_logs import PublicFolder, history, tree_of, two_witnesses
-from tests.guard.cli.running import Answer
-
-Callguard = Callable[..., Answer]
-
-
-@dataclass
-class Case:
-    """An honest log of some 550 entries in a folder of its own, and the words to verify it."""
-
-    log: PublicFolder
-    entries: list[Entry]
-    callguard: Callguard
-
-    @property
-    def at(self):
-        """When the witnesses cosign: half a minute after the last record."""
-        last = self.entries[-1].record().time
-        return last + timedelta(seconds=30)
-
-    def publish(self, entries: Sequence[Entry] | None = None) -> None:
-        self.log.publish(entries or self.entries, self.at)
-
-    def command(self, *words: str | Path, where: str | Path | None = None) -> Answer:
-        policy = self.log.folder.parent / "policy"
-        policy.write_text(self.log.site.policy.log.text)
-        return self.callguard("log", *words, "--log", where or self.log.folder, "--policy", policy)
-
-    def verify(self, *words: str | Path, where: str | Path | None = None) -> Answer:
-        return self.command("verify", *words, where=where)
-
-    def with_records(self, entries: Sequence[Entry] | None = None, *words: str | Path) -> Answer:
-        """Verify records, these or the log's own, against the log."""
-        kept = self.log.export(self.entries if entries is None else entries)
-        return self.verify("--records", kept, "--roots", self.log.roots(), *words)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> tuple[Deployment, dict, list[Entry]]:
-    """Run the guard's use cases once; no test changes what they left."""
-    now = SystemClock.now().replace(microsecond=0) - timedelta(minutes=10)
-    site = Deployment(now)
-    witnesses = two_witnesses(site)
-    entries = asyncio.run(history(site, tmp_path_factory.mktemp("house"), fill=500))
-    return site, witnesses, entries
-
-
-@pytest.fixture
-def case(made, tmp_path: Path, callguard: Callguard) -> Case:
-    site, witnesses, entries = made
-    (tmp_path / "log").mkdir()
-    log = PublicFolder(tmp_path / "log", site, witnesses)
-    case = Case(log, list(entries), callguard)
-    case.publish()
-    return case
-
-
-def found(answer: Answer) -> tuple[str, int | None]:
-    """Return kind and the first number after "entry" or "record" in a discrepancy."""
-    assert answer.code == 3, answer
-    match = re.fullmatch(r"(?:warning: .*\n)?discrepancy: ([a-z_]+): ([^\n]+)\n", answer.err)
-    assert match, answer.err
-    index = re.search(r"(?:entry|record) (\d+)", match[2])
-    return match[1], int(index[1]) if index else None
+from tests.builders.public_logs import PublicFolder, tree_of
+from tests.guard.cli.auditing import Case, Redirecting, again, found
 
 
 def kind_at(entries: Sequence[Entry], kind: str, skip: int = 0) -> int:
     return [index for index, each in enumerate(entries) if each.kind == kind][skip]
-
-
-def again(entry: Entry, **changes) -> Entry:
-    """Make an entry anew with another body or time, as whoever has the log can."""
-    record = entry.record()
-    body = changes.pop("body", dict(record.body))
-    made = Record(kind=record.kind, time=record.time, body=body, salt=record.salt)
-    return entry_of(made)._replace(**changes)
 
 
 # --- a clean log ---------------------------------------------------------------------------------
@@ -138,43 +62,6 @@ def test_a_partial_log_of_every_width_passes(case: Case) -> None:
         case.log.write_tiles(entries)
         case.log.write("checkpoint", case.log.note(entries, case.entries[-1].record().time))
         assert case.verify().code == 0
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-class Redirecting(Quiet):
-    """Sends every reader of the checkpoint somewhere else."""
-
-    target = ""
-
-    def do_GET(self) -> None:
-        if not self.target or not self.path.endswith("/checkpoint"):
-            super().do_GET()
-            return
-        self.send_response(302)
-        self.send_header("Location", self.target)
-        self.end_headers()
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., str]]:
-    """Serve a folder on loopback by plain http.server; return its address."""
-    servers = []
-
-    def start(folder: Path, handler: type = Quiet) -> str:
-        bound = functools.partial(handler, directory=str(folder))
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), bound)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
 
 
 def test_a_log_is_verified_over_http(case: Case, serve) -> None:

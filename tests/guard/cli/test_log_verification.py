@@ -13,15 +13,16 @@ import pytest
 
 from guard.api.v1 import audit_service_pb2 as messages
 from guard.cli.deployment import Deployment
-from guard.cli.exits import TroubleError
+from guard.cli.exits import DiscrepancyError, auditing
+from guard.cli.log_proofs import verify_proof
 from guard.cli.log_verification import (
     checked_checkpoint,
+    fetched_entries,
     fetched_records,
-    recomputed,
     remember,
-    verify_proof,
 )
 from guard.cli.profile import Profile, load_profile
+from guard.cli.record_auditing import audited_records
 from guard.core.checkpoint import Checkpoint, cosign, sign_checkpoint
 from guard.core.merkle import Tree, leaf_hash
 from guard.core.note import parse_note, with_signatures
@@ -38,7 +39,12 @@ def record(number: int) -> Record:
     return Record(
         kind=RecordKind.CAPTURE_DENIED,
         time=NOW + timedelta(seconds=number, microseconds=5),
-        body={"number": number},
+        body={
+            "method": "request_capture",
+            "principal": "operator-1",
+            "reason": "authority_unknown",
+            "sentence": f"there is no authority {number}",
+        },
         salt=number.to_bytes(32),
     )
 
@@ -134,9 +140,14 @@ def profile(demo: Deployment, tmp_path: Path) -> Profile:
 def verify(log: Any, profile: Profile, policy: TrustPolicy, now: datetime = NOW) -> dict[str, int]:
     """Do what `log verify` does."""
     seen = checked_checkpoint(log, profile, policy, now=lambda: now)
-    counts = recomputed(log, seen, progress=lambda _: None)
+    entries = fetched_entries(log, purpose="test", end=seen.head.size)
+    roots = profile.pinned_roots()
+    with auditing():
+        report = audited_records(
+            entries, seen.head, roots, before=seen.before, progress=lambda _: None
+        )
     remember(profile, seen)
-    return counts
+    return dict(report.counts.kinds)
 
 
 def test_an_honest_log_is_whole_and_grows(log: Any, profile: Profile, policy: TrustPolicy) -> None:
@@ -168,11 +179,11 @@ def test_pages_of_any_size_make_the_same_list(log: Any) -> None:
         lambda records: records[:-1],
         lambda records: records[1:],
         lambda records: [records[1], records[0], *records[2:]],
-        lambda records: [*records[:3], replace(records[3], body={"number": 4711}), *records[4:]],
+        lambda records: [*records[:3], replace(records[3], body=records[4].body), *records[4:]],
         lambda records: [*records[:3], replace(records[3], time=NOW), *records[4:]],
         lambda records: [
             *records[:3],
-            replace(records[3], kind=RecordKind.CAPTURE_GRANTED),
+            replace(records[3], kind=RecordKind.REQUEST_DENIED),
             *records[4:],
         ],
         lambda records: [*records[:3], replace(records[3], salt=bytes(32)), *records[4:]],
@@ -185,7 +196,7 @@ def test_records_that_are_not_those_of_the_tree_are_found_out(
 ) -> None:
     """One record left out, changed in any part, moved or added gives another root."""
     log.shown = lie(log.records)
-    with pytest.raises(TroubleError, match="NOT THOSE OF THE CHECKPOINT"):
+    with pytest.raises(DiscrepancyError, match="not those of the checkpoint"):
         verify(log, profile, policy)
     assert not (profile.state_dir / "checkpoint").exists()
 
@@ -204,8 +215,9 @@ def test_a_log_that_does_not_continue_is_convicted(
             log.records = [record(99), *log.records[1:], record(7)]
         case _:
             log.records = [record(99), *log.records[1:]]
-    with pytest.raises(TroubleError, match="DOES NOT CONTINUE"):
+    with pytest.raises(DiscrepancyError, match="DOES NOT CONTINUE") as caught:
         verify(log, profile, policy)
+    assert caught.value.kind == ("log_shrunk" if change == "shrunk" else "log_forked")
     assert (profile.state_dir / "checkpoint").read_bytes() == before
     assert (profile.state_dir / "checkpoint.conflict").read_bytes() == log.note()
 
@@ -214,11 +226,13 @@ def test_a_stale_or_foreign_checkpoint_is_not_trusted(
     log: Any, profile: Profile, policy: TrustPolicy
 ) -> None:
     """Older than the policy allows, or of another log, is refused by name."""
-    with pytest.raises(TroubleError, match="checkpoint_stale"):
+    with pytest.raises(DiscrepancyError) as caught:
         verify(log, profile, policy, NOW + timedelta(hours=1))
+    assert caught.value.kind == "checkpoint_stale"
     log.origin = "somebody.else/log"
-    with pytest.raises(TroubleError, match="checkpoint_untrusted"):
+    with pytest.raises(DiscrepancyError) as caught:
         verify(log, profile, policy)
+    assert caught.value.kind == "checkpoint_untrusted"
 
 
 def test_a_checkpoint_without_its_witness_is_not_trusted(
@@ -227,8 +241,9 @@ def test_a_checkpoint_without_its_witness_is_not_trusted(
     """Nobody cosigned: after waiting for the witness it is refused."""
     monkeypatch.setattr("guard.cli.log_verification._PAUSE", 0)
     log.cosigned = False
-    with pytest.raises(TroubleError, match="witness_quorum_missing"):
+    with pytest.raises(DiscrepancyError) as caught:
         verify(log, profile, policy)
+    assert caught.value.kind == "quorum_missing"
 
 
 def test_an_older_command_does_not_overwrite_what_a_newer_saw(
@@ -251,11 +266,11 @@ def test_a_proof_holds_for_its_record_only(log: Any, policy: TrustPolicy) -> Non
         checkpoint=log.note(),
         extra=encode_opening(log.records[2]),
     )
-    assert verify_proof(encode_proof(proof), policy, now=NOW).record == log.records[2]
+    assert verify_proof(encode_proof(proof), policy.log, now=NOW).record == log.records[2]
     for false in (
         replace(proof, extra=encode_opening(log.records[3])),
         replace(proof, index=3),
         replace(proof, hashes=proof.hashes[:-1]),
     ):
         with pytest.raises(Refused):
-            verify_proof(encode_proof(false), policy, now=NOW)
+            verify_proof(encode_proof(false), policy.log, now=NOW)
