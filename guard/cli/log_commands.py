@@ -28,7 +28,7 @@ from guard.cli.log_verify import verify
 from guard.cli.output import table
 from guard.cli.profile import write_whole
 from guard.cli.public_log import PublicLogFiles, open_public_log
-from guard.cli.record_source import write_entries
+from guard.cli.record_source import kept_checkpoint, write_entries
 from guard.core.fields import format_time
 from guard.core.logaudit import Head, proven_entries, trusted_head
 from guard.core.record import RecordKind
@@ -135,16 +135,18 @@ def _keep(invocation: Invocation, out: Path) -> None:
     with invocation.connected() as connection:
         trusted = invocation.policy(connection).policy
         seen = checked_checkpoint(connection, invocation.profile, trusted, now=invocation.now)
-        records = fetched_entries(connection, purpose="log entries --out")
-        with shown_progress("keeping records", seen.head.size) as progress:
+        size = seen.head.size
+        records = fetched_entries(connection, purpose="log entries --out", end=size)
+        with shown_progress("keeping records", size) as progress:
             count = write_entries(out, records, progress=progress)
-    if count < seen.head.size:
+    if count != size:
         out.unlink(missing_ok=True)
-        raise TroubleError(f"the guard gave {count} records of {seen.head.size}; nothing was kept")
+        raise TroubleError(f"the guard gave {count} records of {size}; nothing was kept")
+    write_whole(kept_checkpoint(out), seen.head.note)
     invocation.output.done(
-        {"file": str(out), "count": count},
-        f"{count} records are in {out}. Only auditors may read it: keep it, and delete it when it "
-        "is not needed any more.",
+        {"file": str(out), "checkpoint": str(kept_checkpoint(out)), "count": count},
+        f"{count} records are in {out}, the checkpoint over them beside it. Only auditors may read "
+        "them: keep them, and delete them when they are not needed any more.",
     )
 
 

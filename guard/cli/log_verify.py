@@ -7,7 +7,6 @@ given. Without, an auditor verifies the records that the guard shows against its
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from itertools import islice
@@ -36,14 +35,23 @@ from guard.cli.log_verification import (
 )
 from guard.cli.public_log import PublicLogFiles, open_public_log
 from guard.cli.record_auditing import RecordReport, audited_records
-from guard.cli.record_source import exported_entries
+from guard.cli.record_source import exported_entries, kept_checkpoint
 from guard.core.fields import format_time
-from guard.core.logaudit import Head, LogCounts, Older, audit_entries, older_head, trusted_head
+from guard.core.logaudit import (
+    Head,
+    LogCounts,
+    Older,
+    audit_entries,
+    older_head,
+    require_continued,
+    trusted_head,
+)
 from guard.core.logpolicy import LogPolicy
 from guard.core.merkle import leaf_hash
 from guard.core.reasons import Refused
 from guard.core.tampering import diagnose
 from guard.core.tiles import TileLog
+from guard.core.trust import PinnedRoots
 
 __all__ = ["verify"]
 
@@ -93,7 +101,15 @@ def verify(
         log = TileLog(files.read, head.size)
         counts = _audited(files, log, head, older, records)
         _say_entries(invocation, counts, older)
-        report = _records(invocation, log, head, records, roots, outside=policy is not None)
+        report = None
+        if records is not None:
+            size = _covered(invocation, log, head, records, trusted)
+            pinned = pinned_roots(invocation, roots)
+            report = _exported(log, head, size, records, pinned)
+        elif policy is None and invocation.folder is not None:
+            report = _fetched(invocation, log, head)
+        else:
+            invocation.output.say("records: none given; only what is public was verified")
     _say_end(invocation, head, counts.kinds, report)
 
 
@@ -114,29 +130,42 @@ def _leaves(records: Path, size: int) -> Iterator[bytes]:
         yield leaf_hash(entry.leaf())
 
 
-def _records(
-    invocation: Invocation,
-    log: TileLog,
-    head: Head,
-    path: Path | None,
-    roots: Path | None,
-    *,
-    outside: bool,
-) -> RecordReport | None:
-    """Verify records from a file or from the profile's guard, if there are any."""
-    if path is None and (outside or invocation.folder is None):
-        invocation.output.say("records: none given; only what is public was verified")
-        return None
-    pinned = pinned_roots(invocation, roots)
-    with ExitStack() as stack:
-        if path is not None:
-            entries = exported_entries(path)
-        else:
-            connection = stack.enter_context(invocation.connected())
-            entries = fetched_entries(connection, purpose="log verify", end=head.size)
-        progress = stack.enter_context(shown_progress("verifying records", head.size))
+def _covered(
+    invocation: Invocation, log: TileLog, head: Head, records: Path, policy: LogPolicy
+) -> int:
+    """Return how many entries have their records in a file: as many as its checkpoint says."""
+    path = kept_checkpoint(records)
+    if not path.exists():
+        return head.size
+    kept = older_head(read_file(path), policy, now=invocation.now())
+    if kept.size >= head.size:
+        return head.size
+    require_continued(kept.checkpoint, head, log.root)
+    invocation.output.say(
+        f"records: those of the first {kept.size} entries are verified, up to the checkpoint that "
+        "was kept with them"
+    )
+    return kept.size
+
+
+def _exported(
+    log: TileLog, head: Head, size: int, records: Path, roots: PinnedRoots
+) -> RecordReport:
+    with shown_progress("verifying records", size) as progress:
+        leaves = log.leaf_hashes(0, size)
+        entries = exported_entries(records)
+        return audited_records(entries, head, roots, leaves=leaves, progress=progress)
+
+
+def _fetched(invocation: Invocation, log: TileLog, head: Head) -> RecordReport:
+    roots = invocation.profile.pinned_roots()
+    with (
+        invocation.connected() as connection,
+        shown_progress("verifying records", head.size) as progress,
+    ):
+        entries = fetched_entries(connection, purpose="log verify", end=head.size)
         leaves = log.leaf_hashes(0, head.size)
-        return audited_records(entries, head, pinned, leaves=leaves, progress=progress)
+        return audited_records(entries, head, roots, leaves=leaves, progress=progress)
 
 
 def _verify_guard(invocation: Invocation) -> None:

@@ -3,7 +3,8 @@
 1. One JSON object a line: `index`, `kind`, `time`, `digest`, `salt`, `body`; the last three in
    base64. Salt and body of an erased record are null.
 2. The file holds what only auditors may read: it is made anew, for its owner alone.
-3. It is written and read a line at a time, whatever its size. Nothing else than rule 1 describes is
+3. Beside it lies the checkpoint over exactly these records: a file that was cut short shows.
+4. It is written and read a line at a time, whatever its size. Nothing else than rule 1 describes is
    read, and an error names the line. What the records say is for `guard.core.recordaudit`.
 """
 
@@ -20,12 +21,17 @@ from typing import Any, Final
 from guard.cli.exits import TroubleError, UsageTroubleError
 from guard.core.record import MAX_BODY_BYTES, SALT_BYTES, Entry
 
-__all__ = ["exported_entries", "write_entries"]
+__all__ = ["exported_entries", "kept_checkpoint", "write_entries"]
 
 _MEMBERS: Final = {"index", "kind", "time", "digest", "salt", "body"}
 _DIGEST_BYTES: Final = 32
 # Base64 takes four bytes for three; what stands beside it is short.
 _LONGEST_LINE: Final = MAX_BODY_BYTES * 4 // 3 + 4096
+
+
+def kept_checkpoint(path: Path) -> Path:
+    """Return where the checkpoint over the records at `path` is kept (rule 3)."""
+    return path.with_name(f"{path.name}.checkpoint")
 
 
 def write_entries(
@@ -61,7 +67,7 @@ def write_entries(
 
 
 def exported_entries(path: Path) -> Iterator[tuple[int, Entry]]:
-    """Yield the records of a file with the numbers they bear; raises TroubleError (rule 3)."""
+    """Yield the records of a file with the numbers they bear; raises TroubleError (rule 4)."""
     try:
         with path.open("rb") as file:
             number = 1

@@ -329,6 +329,22 @@ def test_records_that_are_not_the_entries_are_named(lie, kind: str, case: Case) 
     assert found(case.with_records(lie(case.entries))) == (kind, AT)
 
 
+def test_an_export_reaches_as_far_as_its_checkpoint(case: Case) -> None:
+    """An older export passes with the checkpoint kept beside it, unless it was cut short."""
+    kept = case.log.export(case.entries[:AT])
+    checkpoint = kept.with_name(f"{kept.name}.checkpoint")
+    words = ("--records", kept, "--roots", case.log.roots())
+    checkpoint.write_bytes(case.log.note(case.entries[:AT], case.at))
+    answer = case.verify(*words)
+    assert answer.code == 0, answer
+    assert f"records: those of the first {AT} entries are verified" in answer.out
+    case.log.export(case.entries[: AT - 1])
+    assert found(case.verify(*words)) == ("record_missing", AT - 1)
+    other = [again(case.entries[0], body={"x": 1}), *case.entries[1:AT]]
+    checkpoint.write_bytes(case.log.note(other, case.at))
+    assert found(case.verify(*words))[0] == "log_forked"
+
+
 def test_a_record_that_bears_another_number_is_named(case: Case) -> None:
     kept = case.log.export(case.entries)
     lines = kept.read_text().splitlines(keepends=True)

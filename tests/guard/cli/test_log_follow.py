@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -95,6 +96,8 @@ def test_new_entries_are_shown_as_they_come(case: Case, follow, tmp_path: Path) 
     for size in (START + 1, 511, 513):
         grow(case, size)
     assert [following.entry() for _ in range(START, 513)] == list(range(START, 513))
+    while state.read_bytes() != (case.log.folder / "checkpoint").read_bytes():
+        time.sleep(0.05)
     assert following.end(signal.SIGINT) == 0
     assert "stopped" in following.note()
     grow(case, 514)
