@@ -16,20 +16,21 @@ from typing import Any
 
 from guard.core.checkpoint import Checkpoint
 from guard.core.discrepancies import Discrepancy, Discrepant
+from guard.core.facts import Fact
 from guard.core.fields import parse_time
 from guard.core.findings import Finding
 from guard.core.frontier import Frontier
 from guard.core.logaudit import Dates, Head, parse_entry
 from guard.core.merkle import leaf_hash
 from guard.core.reconciliation import Reconciliation
-from guard.core.record import Entry, Record
+from guard.core.record import Entry
 from guard.core.recordaudit import RecordAudit, RecordCounts, audit_records
 from guard.core.trust import PinnedRoots
 
 __all__ = ["RecordReport", "audited_records"]
 
 Numbered = Iterable[tuple[int, Entry]]
-Taken = Iterator[tuple[int, Entry, Record | None]]
+Taken = Iterator[tuple[int, Entry, Fact | None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,11 +84,11 @@ def audited_records(
         if leaves is None
         else audit_records(audit, leaves, entries)
     )
-    for index, entry, record in taken:
-        if record is None:
+    for index, entry, fact in taken:
+        if entry.erased:
             meeting.erased(index, entry.kind, parse_time(entry.time))
-        else:
-            meeting.apply(index, record)
+        elif fact is not None:
+            meeting.apply_fact(fact)
         progress(index + 1)
     counts = audit.finish()
     return RecordReport(counts=counts, findings=meeting.findings(head.cosigned_at))

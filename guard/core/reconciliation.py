@@ -77,10 +77,18 @@ class Reconciliation:
         """Take in the record at ``index``; one that cannot be read is a finding itself (rule 6)."""
         try:
             fact = read_fact(index, record)
-            if fact is not None:
-                self._apply(fact)
         except Refused:
             self.unreadable(index, record.time)
+            return
+        if fact is not None:
+            self.apply_fact(fact)
+
+    def apply_fact(self, fact: Fact) -> None:
+        """Take in what a record says that was read already."""
+        try:
+            self._apply(fact)
+        except Refused:
+            self.unreadable(fact.index, fact.time)
 
     def unreadable(self, index: int, time: datetime) -> None:
         """Take note that the record at ``index`` cannot be read (rule 6)."""

@@ -21,7 +21,7 @@ from typing import Final
 
 from guard.core import envelope as dsse
 from guard.core.discrepancies import Discrepancy, Discrepant
-from guard.core.facts import RECEIPT_RECORDS, PolicyChanged, ReceiptTaken, read_fact
+from guard.core.facts import RECEIPT_RECORDS, Fact, PolicyChanged, ReceiptTaken, read_fact
 from guard.core.merkle import leaf_hash
 from guard.core.reasons import Refused
 from guard.core.receipt import FIRST_PREVIOUS
@@ -77,19 +77,23 @@ class RecordAudit:
         self._erased_receipt = -1
         self._erased_before = 0
 
-    def take(self, index: int, entry: Entry) -> Record | None:
-        """Take the record at `index` and return it, None when it is erased; raises Discrepant."""
+    def take(self, index: int, entry: Entry) -> Fact | None:
+        """Take the record at `index`; return what it says, if its kind says anything.
+
+        Raises Discrepant.
+        """
         self.counts.records += 1
         self.counts.kinds[entry.kind] += 1
         if entry.erased:
             self._take_erased(index, entry.kind)
             return None
         record = _opened(index, entry)
-        match _fact(index, record):
-            case ReceiptTaken() as taken:
-                self._take_receipt(taken)
-            case PolicyChanged() as changed:
-                self._take_policy(changed)
+        fact = _fact(index, record)
+        match fact:
+            case ReceiptTaken():
+                self._take_receipt(fact)
+            case PolicyChanged():
+                self._take_policy(fact)
             case _ if record.kind in _STATED:
                 raise Discrepant(
                     Discrepancy.RECEIPT_MISSING,
@@ -98,7 +102,7 @@ class RecordAudit:
                 )
             case _:
                 self._take_other(record)
-        return record
+        return fact
 
     def finish(self) -> RecordCounts:
         """Return what was gone through, once every erasure is accounted for; raises Discrepant."""
@@ -210,10 +214,11 @@ class RecordAudit:
 
 def audit_records(
     audit: RecordAudit, leaves: Iterator[bytes], records: Iterable[tuple[int, Entry]]
-) -> Iterator[tuple[int, Entry, Record | None]]:
-    """Yield the records of a log, each held against its leaf hash (rule 1); raises Discrepant.
+) -> Iterator[tuple[int, Entry, Fact | None]]:
+    """Yield a log's records and what they say, each held against its leaf hash (rule 1).
 
-    `records` come with the numbers that they bear. Those beyond the leaves are left alone.
+    `records` come with the numbers that they bear. Those beyond the leaves are left alone. Raises
+    Discrepant.
     """
     source = iter(records)
     for index, true in enumerate(leaves):
@@ -245,7 +250,7 @@ def _opened(index: int, entry: Entry) -> Record:
         raise _malformed(index, refused) from refused
 
 
-def _fact(index: int, record: Record) -> object:
+def _fact(index: int, record: Record) -> Fact | None:
     try:
         return read_fact(index, record)
     except Refused as refused:

@@ -17,7 +17,7 @@ from guard.core.record import Entry, Record, RecordKind, entry_of
 from guard.core.tiles import bundle_path, encode_bundle, tile_path
 from tests.builders.deployment import Deployment
 from tests.builders.public_logs import PublicFolder, tree_of
-from tests.guard.cli.auditing import Case, Redirecting, again, found
+from tests.guard.cli.auditing import Case, Quiet, Redirecting, again, found
 
 
 def kind_at(entries: Sequence[Entry], kind: str, skip: int = 0) -> int:
@@ -94,6 +94,20 @@ def test_redirections_go_nowhere_but_to_the_web(case: Case, serve, tmp_path: Pat
     handler.target = f"file://{case.log.folder}/again/here"
     answer = case.verify(where=serve(case.log.folder, handler))
     assert answer.code == 4
+
+
+class Packing(Quiet):
+    """Says that everything is compressed."""
+
+    def end_headers(self) -> None:
+        self.send_header("Content-Encoding", "gzip")
+        super().end_headers()
+
+
+def test_a_file_in_another_encoding_is_not_read(case: Case, serve) -> None:
+    """What is hashed must be what was published, byte by byte."""
+    answer = case.verify(where=serve(case.log.folder, Packing))
+    assert (answer.code, "another encoding" in answer.err) == (1, True)
 
 
 def test_a_file_that_is_too_large_is_not_read(case: Case, serve) -> None:
