@@ -48,7 +48,7 @@ class RecordReport:
         chains = ", ".join(f"{name} to its {last}." for name, last in counts.chains.items())
         yield f"receipts: {counts.receipts} signed by their nodes{f': {chains}' if chains else ''}"
         if counts.breaks:
-            yield f"receipts: {counts.breaks} breaks in chains, on record as incidents"
+            yield f"receipts: breaks in chains, on record as incidents: {counts.breaks}"
         for finding in self.findings:
             yield f"open finding: {finding.kind}: {finding.detail}"
         if not self.findings:

@@ -462,7 +462,7 @@ def test_a_break_that_is_on_record_is_counted(case: Case) -> None:
     case.publish(entries)
     answer = case.with_records(entries)
     assert answer.code == 0, answer
-    assert "1 breaks in chains" in answer.out
+    assert "on record as incidents: 1\n" in answer.out
     assert "open finding: chain_broken" in answer.out
 
 
