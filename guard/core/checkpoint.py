@@ -15,24 +15,24 @@ from __future__ import annotations
 import re
 from dataclasses import InitVar, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from guard.core.cosigned import checkpoint_message, subtree_message
 from guard.core.logpolicy import LogPolicy
 from guard.core.merkle import EMPTY_ROOT, HASH_BYTES, MAX_SIZE
 from guard.core.note import (
-    SIGNATURE_BYTES,
     KeyType,
     Note,
     NoteSignature,
+    PublicKey,
     VerifierKey,
     decode_base64,
     encode_base64,
     parse_note,
     sign_note,
     verifier_key,
-    verify_ed25519,
     verify_note,
 )
 from guard.core.reasons import Reason, Refused
@@ -41,7 +41,16 @@ FUTURE: Final = timedelta(seconds=60)
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
 _LINES = 3
 _TIME_BYTES = 8
-_MAX_TIME = 2**63 - 1
+
+
+class CosigningKey(Protocol):
+    """A private key, Ed25519 or ML-DSA-44."""
+
+    def public_key(self) -> PublicKey:
+        """Return the public half."""
+
+    def sign(self, data: bytes, /) -> bytes:
+        """Sign a message."""
 
 
 class _MadeHere:
@@ -87,15 +96,26 @@ def parse_size(text: str) -> int:
     return int(text)
 
 
-def parse_checkpoint_text(text: str) -> Checkpoint:
-    """Read a note text as a tree head. Raises Refused(DOCUMENT_MALFORMED)."""
+def parse_head(text: str) -> Checkpoint:
+    """Read a note text as a tree head, whatever root it gives the empty tree.
+
+    Raises Refused(DOCUMENT_MALFORMED).
+    """
     lines = text.removesuffix("\n").split("\n")
     if not text.endswith("\n") or len(lines) != _LINES or not lines[0]:
         raise _malformed("a checkpoint is not origin, size and root")
     size, root = parse_size(lines[1]), decode_base64(lines[2])
-    if len(root) != HASH_BYTES or (size == 0 and root != EMPTY_ROOT):
-        raise _malformed("a checkpoint's root is not a root of its size")
+    if len(root) != HASH_BYTES:
+        raise _malformed("a checkpoint's root is not a hash")
     return Checkpoint(origin=lines[0], size=size, root=root)
+
+
+def parse_checkpoint_text(text: str) -> Checkpoint:
+    """Read a note text as a tree head. Raises Refused(DOCUMENT_MALFORMED)."""
+    head = parse_head(text)
+    if head.size == 0 and head.root != EMPTY_ROOT:
+        raise _malformed("a checkpoint's root is not a root of its size")
+    return head
 
 
 def parse_checkpoint(data: bytes) -> Checkpoint:
@@ -108,13 +128,23 @@ def sign_checkpoint(checkpoint: Checkpoint, name: str, key: Ed25519PrivateKey) -
     return sign_note(checkpoint.text(), name, key).encode()
 
 
-def cosign(note: Note, name: str, key: Ed25519PrivateKey, now: datetime) -> NoteSignature:
-    """Cosign a checkpoint's text as the witness `name`, at whole seconds (cosignature/v1)."""
-    named = verifier_key(name, KeyType.COSIGNATURE, key.public_key())
+def cosign(note: Note, name: str, key: CosigningKey, now: datetime) -> NoteSignature:
+    """Cosign a checkpoint as the witness `name`, at whole seconds, by the kind that the key is of.
+
+    Raises Refused(DOCUMENT_MALFORMED) for names too long for ML-DSA-44.
+    """
+    named = cosigner_key(name, key)
     seconds = int(now.timestamp())
-    stamp = seconds.to_bytes(_TIME_BYTES)
-    signature = stamp + key.sign(_cosigned(seconds, note.text))
-    return NoteSignature(name=name, key_id=named.key_id, signature=signature)
+    signature = key.sign(_cosigned(named, seconds, note.text))
+    stamped = seconds.to_bytes(_TIME_BYTES) + signature
+    return NoteSignature(name=name, key_id=named.key_id, signature=stamped)
+
+
+def cosigner_key(name: str, key: CosigningKey) -> VerifierKey:
+    """Name the public half of a witness's key. Raises Refused(DOCUMENT_MALFORMED)."""
+    ed25519 = isinstance(key, Ed25519PrivateKey)
+    kind = KeyType.COSIGNATURE if ed25519 else KeyType.COSIGNATURE_MLDSA44
+    return verifier_key(name, kind, key.public_key())
 
 
 def verify_log_signature(note: Note, log: VerifierKey) -> Checkpoint:
@@ -131,13 +161,12 @@ def verify_log_signature(note: Note, log: VerifierKey) -> Checkpoint:
 
 def verify_cosignature(note: Note, line: NoteSignature, witness: VerifierKey) -> datetime:
     """Return when this witness cosigned. Raises Refused(CHECKPOINT_UNTRUSTED)."""
-    if witness.type is not KeyType.COSIGNATURE or len(line.signature) != (
-        _TIME_BYTES + SIGNATURE_BYTES
-    ):
-        raise _untrusted("a cosignature is not of the type cosignature/v1")
+    if witness.type is KeyType.NOTE:
+        raise _untrusted("a cosignature is of a key that signs notes")
     seconds = int.from_bytes(line.signature[:_TIME_BYTES])
     try:
-        verify_ed25519(witness, line.signature[_TIME_BYTES:], _cosigned(seconds, note.text))
+        message = _cosigned(witness, seconds, note.text)
+        witness.verify(line.signature[_TIME_BYTES:], message)
         return datetime.fromtimestamp(seconds, UTC)
     except Refused as error:
         raise _untrusted("a cosignature does not verify") from error
@@ -187,8 +216,18 @@ def verify_checkpoint(
     )
 
 
-def _cosigned(seconds: int, text: str) -> bytes:
-    return f"cosignature/v1\ntime {seconds}\n{text}".encode()
+def _cosigned(key: VerifierKey, seconds: int, text: str) -> bytes:
+    if key.type is not KeyType.COSIGNATURE_MLDSA44:
+        return checkpoint_message(seconds, text)
+    head = parse_checkpoint_text(text)
+    return subtree_message(
+        cosigner=key.name,
+        seconds=seconds,
+        origin=head.origin,
+        start=0,
+        end=head.size,
+        root=head.root,
+    )
 
 
 def _untrusted(detail: str) -> Refused:

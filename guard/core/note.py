@@ -5,8 +5,8 @@
 2. The text is what stands before the last empty line, with its final newline.
 3. A signature by a key that is not known is ignored. One by a known key that fails refuses the
    whole note, and a note that no known key signed is refused.
-4. Keys are Ed25519: type 0x01 signs notes, type 0x04 signs cosignatures (C2SP tlog-cosignature).
-   No other type is read.
+4. Type 0x01 is Ed25519 and signs notes. Types 0x04, Ed25519, and 0x06, ML-DSA-44, sign cosignatures
+   (C2SP tlog-cosignature). No other type is read.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from hashlib import sha256
+from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from guard.core import mldsa
 from guard.core.reasons import Reason, Refused
 
 MAX_NOTE_BYTES = 128 * 1024
 MAX_SIGNATURES = 64
 KEY_BYTES = 32
-SIGNATURE_BYTES = 64
 _KEY_ID_BYTES = 4
 _NAME = re.compile(r"[^\s+\x00-\x20\x7f]{1,256}")
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
@@ -39,6 +40,19 @@ class KeyType(IntEnum):
 
     NOTE = 0x01
     COSIGNATURE = 0x04
+    COSIGNATURE_MLDSA44 = 0x06
+
+    @property
+    def public_bytes(self) -> int:
+        """How long a public key of this type is."""
+        return mldsa.PUBLIC_BYTES if self is KeyType.COSIGNATURE_MLDSA44 else KEY_BYTES
+
+
+class PublicKey(Protocol):
+    """A public key of the cryptographic library."""
+
+    def public_bytes_raw(self) -> bytes:
+        """Return the key's own encoding, without any wrapping."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +64,16 @@ class VerifierKey:
     public: bytes
     key_id: bytes
 
-    @property
-    def key(self) -> Ed25519PublicKey:
-        """Return the key for the cryptographic library."""
-        return Ed25519PublicKey.from_public_bytes(self.public)
+    def verify(self, signature: bytes, message: bytes) -> None:
+        """Check one signature, RFC 8032 or FIPS 204. Raises Refused(SIGNATURE_INVALID)."""
+        try:
+            if self.type is KeyType.COSIGNATURE_MLDSA44:
+                mldsa.mldsa44_public(self.public).verify(signature, message)
+            else:
+                Ed25519PublicKey.from_public_bytes(self.public).verify(signature, message)
+        except InvalidSignature as error:
+            detail = f"a signature of {self.name} does not verify"
+            raise Refused(Reason.SIGNATURE_INVALID, detail) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +105,7 @@ class Note:
         return tuple(s for s in self.signatures if (s.name, s.key_id) == (key.name, key.key_id))
 
 
-def verifier_key(name: str, key_type: KeyType, public: Ed25519PublicKey) -> VerifierKey:
+def verifier_key(name: str, key_type: KeyType, public: PublicKey) -> VerifierKey:
     """Name a public key. Raises Refused(DOCUMENT_MALFORMED) for a bad name."""
     if not _NAME.fullmatch(name):
         raise _malformed("a key name is empty, too long, or has a space or a plus in it")
@@ -101,17 +121,25 @@ def encode_vkey(key: VerifierKey) -> str:
 
 
 def parse_vkey(text: str) -> VerifierKey:
-    """Read the text form. Raises Refused(DOCUMENT_MALFORMED)."""
+    """Read the text form.
+
+    Raises Refused(DOCUMENT_MALFORMED), also for an ML-DSA-44 key where the library has none.
+    """
     parts = text.split("+", 2)
     if len(parts) != 3 or not _NAME.fullmatch(parts[0]):  # noqa: PLR2004  # name, id, key
         raise _malformed("a verifier key is not of the form name+id+key")
     name, key_id, material = parts[0], parts[1], decode_base64(parts[2])
-    if len(material) != 1 + KEY_BYTES or material[0] not in set(KeyType):
-        raise _malformed("a verifier key is neither an Ed25519 note key nor a cosignature key")
+    if not material or material[0] not in set(KeyType):
+        raise _malformed("a verifier key is neither a note key nor a cosignature key")
+    key_type, public = KeyType(material[0]), material[1:]
+    if len(public) != key_type.public_bytes:
+        raise _malformed("a verifier key is too long or too short for its type")
     expected = _key_id(name, material)
     if key_id != expected.hex():
         raise _malformed("a verifier key's id does not match its key")
-    return VerifierKey(name=name, type=KeyType(material[0]), public=material[1:], key_id=expected)
+    if key_type is KeyType.COSIGNATURE_MLDSA44:
+        mldsa.mldsa44_public(public)
+    return VerifierKey(name=name, type=key_type, public=public, key_id=expected)
 
 
 def parse_note(data: bytes) -> Note:
@@ -158,20 +186,11 @@ def verify_note(note: Note, keys: Iterable[VerifierKey]) -> frozenset[VerifierKe
     signers = set()
     for key in keys:
         for line in note.by(key):
-            verify_ed25519(key, line.signature, note.text.encode())
+            key.verify(line.signature, note.text.encode())
             signers.add(key)
     if not signers:
         raise Refused(Reason.SIGNATURE_INVALID, "no known key signed the note")
     return frozenset(signers)
-
-
-def verify_ed25519(key: VerifierKey, signature: bytes, message: bytes) -> None:
-    """Check one RFC 8032 signature. Raises Refused(SIGNATURE_INVALID)."""
-    try:
-        key.key.verify(signature, message)
-    except InvalidSignature as error:
-        detail = f"a signature of {key.name} does not verify"
-        raise Refused(Reason.SIGNATURE_INVALID, detail) from error
 
 
 def encode_base64(data: bytes) -> str:
