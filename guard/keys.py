@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pyrage
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -24,10 +25,14 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from securesystemslib.signer import CryptoSigner
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
+
 __all__ = [
     "KeyFileError",
     "load_ed25519",
     "load_identity",
+    "load_mldsa44",
     "load_signer",
     "pem",
     "read_secret",
@@ -79,13 +84,33 @@ def _refuse_exposed(path: Path, status: os.stat_result) -> None:
 
 def load_ed25519(path: Path) -> Ed25519PrivateKey:
     """Load an Ed25519 private key, unencrypted PKCS8 PEM (RFC 5958); raises KeyFileError."""
-    try:
-        key = load_pem_private_key(read_secret(path), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise KeyFileError(f"{path} does not hold an unencrypted PEM private key") from None
+    key = _load_pem(path)
     if not isinstance(key, Ed25519PrivateKey):
         raise KeyFileError(f"{path} does not hold an Ed25519 key")
     return key
+
+
+def load_mldsa44(path: Path) -> MLDSA44PrivateKey:
+    """Load an ML-DSA-44 private key, unencrypted PKCS8 PEM (RFC 9881); raises KeyFileError."""
+    try:
+        from cryptography.hazmat.primitives.asymmetric.mldsa import (  # noqa: PLC0415 - newer than our least version
+            MLDSA44PrivateKey,
+        )
+    except ImportError:
+        raise KeyFileError(
+            f"{path}: this installation of the library cryptography has no ML-DSA-44"
+        ) from None
+    key = _load_pem(path)
+    if not isinstance(key, MLDSA44PrivateKey):
+        raise KeyFileError(f"{path} does not hold an ML-DSA-44 key")
+    return key
+
+
+def _load_pem(path: Path) -> Any:  # noqa: ANN401 - any kind of key; whoever asked looks at it
+    try:
+        return load_pem_private_key(read_secret(path), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise KeyFileError(f"{path} does not hold an unencrypted PEM private key") from None
 
 
 def load_signer(path: Path) -> CryptoSigner:

@@ -8,10 +8,12 @@ import click
 
 from guard.cli.exits import TroubleError, UsageTroubleError, asking
 from guard.cli.invocation import Command, Group, Invocation, passes
+from guard.cli.output import table
 from guard.clock import SystemClock
 from guard.config import ConfigError, load_config
-from guard.core.note import KeyType, encode_vkey, verifier_key
-from guard.keys import KeyFileError, load_ed25519
+from guard.core.checkpoint import CosigningKey, cosigner_key
+from guard.core.note import encode_vkey
+from guard.keys import KeyFileError, load_ed25519, load_mldsa44
 from guard.witness.config import WitnessConfig, WitnessConfigError, load_witness_config
 
 __all__ = ["serve", "witness"]
@@ -44,15 +46,60 @@ def witness() -> None:
 @click.option("--config", "path", type=_CONFIG, required=True, metavar="FILE")
 @passes
 def witness_key(invocation: Invocation, path: Path) -> None:
-    """Print the witness's public key, a C2SP vkey, as a roster names it."""
+    """Print the witness's public keys, C2SP vkeys, as a log policy names them.
+
+    The first is Ed25519. With mldsa_key_file a second is ML-DSA-44.
+    """
     config = _witness_config(path)
+    keys = _keys(config)
+    with asking():
+        vkeys = [encode_vkey(cosigner_key(config.name, key)) for key in keys]
+    invocation.output.done({"vkey": vkeys[0], "vkeys": vkeys}, "\n".join(vkeys))
+
+
+@witness.command("evidence")
+@click.option("--config", "path", type=_CONFIG, required=True, metavar="FILE")
+@passes
+def witness_evidence(invocation: Invocation, path: Path) -> None:
+    """List what the witness keeps against logs: views they signed that it refused.
+
+    split_view convicts the log: it signed two roots for one size. not_continued and rolled_back
+    have to be looked into: the checkpoint may be old, or a stranger sent it with a useless proof.
+    """
+    from guard.witness.evidence import (  # noqa: PLC0415 - no client needs it
+        EvidenceUnreadable,
+        read_evidence,
+    )
+
     try:
-        public = load_ed25519(config.key_file).public_key()
+        kept = read_evidence(_witness_config(path).state_dir)
+    except EvidenceUnreadable as error:
+        raise TroubleError(str(error)) from error
+    headings = ("WHEN", "CONFLICT", "LOG", "OUR SIZE", "OUR ROOT", "THEIR SIZE", "THEIR ROOT")
+    rows = [
+        (
+            each.at,
+            each.conflict,
+            each.origin,
+            str(each.our_size),
+            each.our_root,
+            str(each.their_size),
+            each.their_root,
+        )
+        for each in kept
+    ]
+    words = table(headings, rows) if rows else "Nothing is kept against any log."
+    invocation.output.done({"evidence": [each.fields() for each in kept]}, words)
+
+
+def _keys(config: WitnessConfig) -> list[CosigningKey]:
+    try:
+        keys: list[CosigningKey] = [load_ed25519(config.key_file)]
+        if config.mldsa_key_file is not None:
+            keys.append(load_mldsa44(config.mldsa_key_file))
     except KeyFileError as error:
         raise TroubleError(str(error)) from error
-    with asking():
-        vkey = encode_vkey(verifier_key(config.name, KeyType.COSIGNATURE, public))
-    invocation.output.done({"vkey": vkey}, vkey)
+    return keys
 
 
 def _witness_config(path: Path) -> WitnessConfig:
@@ -71,8 +118,8 @@ def serve_witness(path: Path) -> None:
 
     config = _witness_config(path)
     try:
-        run(config, key=load_ed25519(config.key_file), clock=SystemClock())
-    except (KeyFileError, WitnessUnusable) as error:
+        run(config, keys=_keys(config), clock=SystemClock())
+    except WitnessUnusable as error:
         raise TroubleError(str(error)) from error
     except OSError as error:
         raise TroubleError(

@@ -4,7 +4,8 @@
 2. Relative file names are relative to the folder of the file.
 
 Keys: `listen` (HOST:PORT), `name` (the witness's C2SP key name), `key_file` (Ed25519, PKCS8 PEM,
-mode 0600), `state_dir`, and one or more `[[logs]]` with a `vkey`.
+mode 0600), `state_dir`, and one or more `[[logs]]` with a `vkey`. Optional: `mldsa_key_file`
+(ML-DSA-44, likewise), a second key to cosign with.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from guard.core.cosigned import MAX_COSIGNED_NAME
 from guard.core.note import KeyType, VerifierKey, parse_vkey
 from guard.core.reasons import Refused
 
 _KEYS: Final = {"listen", "name", "key_file", "state_dir", "logs"}
+_OPTIONAL: Final = {"mldsa_key_file"}
 
 
 class WitnessConfigError(Exception):
@@ -34,6 +37,7 @@ class WitnessConfig:
     key_file: Path
     state_dir: Path
     logs: tuple[VerifierKey, ...]
+    mldsa_key_file: Path | None = None
 
 
 def load_witness_config(path: Path) -> WitnessConfig:
@@ -42,18 +46,28 @@ def load_witness_config(path: Path) -> WitnessConfig:
         values = tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise WitnessConfigError(f"cannot read {path}: {error}") from error
-    if values.keys() != _KEYS:
-        wrong = ", ".join(sorted(values.keys() ^ _KEYS))
+    wrong = ", ".join(sorted((values.keys() - _OPTIONAL) ^ _KEYS))
+    if wrong:
         raise WitnessConfigError(f"{path}: unknown or missing: {wrong}")
     host, port = _listen(path, values)
+    name, logs = _text(path, values, "name"), _logs(path, values["logs"])
     return WitnessConfig(
         host=host,
         port=port,
-        name=_text(path, values, "name"),
+        name=name,
         key_file=path.parent / _text(path, values, "key_file"),
         state_dir=path.parent / _text(path, values, "state_dir"),
-        logs=_logs(path, values["logs"]),
+        logs=logs,
+        mldsa_key_file=_mldsa_key(path, values, [name, *(log.name for log in logs)]),
     )
+
+
+def _mldsa_key(path: Path, values: dict[str, Any], names: list[str]) -> Path | None:
+    if "mldsa_key_file" not in values:
+        return None
+    if any(len(name.encode()) > MAX_COSIGNED_NAME for name in names):
+        raise WitnessConfigError(f"{path}: a name is too long for an ML-DSA-44 cosignature")
+    return path.parent / _text(path, values, "mldsa_key_file")
 
 
 def _text(path: Path, values: dict[str, Any], key: str) -> str:

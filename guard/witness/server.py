@@ -1,4 +1,4 @@
-"""The witness's service, C2SP tlog-witness v1.0.0.
+"""The witness's service, C2SP tlog-witness v1.1.0.
 
 `POST /add-checkpoint` cosigns a checkpoint that continues the last one; `GET /HASH/checkpoint`,
 with the hex SHA-256 of a log's origin, returns the newest that was cosigned.
@@ -7,23 +7,26 @@ with the hex SHA-256 of a log's origin, returns the newest that was cosigned.
    the disk before its cosignature leaves.
 2. A witness sees sizes and hashes, never records. Checkpoints are public, so plain HTTP does.
 3. At most 64 connections are served at a time.
+4. With two keys each checkpoint gets a cosignature of each, of the same time.
+5. A view that the log signed and that is refused is kept as evidence. Whether or not that succeeds,
+   it stays refused.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Final
 
 import structlog
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from guard.app.ports import Clock
-from guard.core.checkpoint import cosign
-from guard.core.note import KeyType, Note, verifier_key
+from guard.core.checkpoint import CosigningKey, cosign, cosigner_key
+from guard.core.note import Note
 from guard.core.witnessing import MAX_REQUEST_BYTES, WitnessRefusal, check_add_checkpoint
 from guard.witness.config import WitnessConfig
+from guard.witness.evidence import Evidence
 from guard.witness.http import MAX_HEAD, Answer, BadRequest, Request, read_request
 from guard.witness.state import Memory
 
@@ -35,13 +38,16 @@ _PARTING: Final = 1.0
 class Witness:
     """Answers requests; reads no socket itself. Raises WitnessUnusable at the start."""
 
-    def __init__(self, config: WitnessConfig, *, key: Ed25519PrivateKey, clock: Clock) -> None:
+    def __init__(
+        self, config: WitnessConfig, *, keys: Sequence[CosigningKey], clock: Clock
+    ) -> None:
         self._name = config.name
-        self._key = key
+        self._keys = keys
         self._clock = clock
         self._logs = {log.name: log for log in config.logs}
-        own = verifier_key(config.name, KeyType.COSIGNATURE, key.public_key())
+        own = [cosigner_key(config.name, key) for key in keys]
         self._memory = Memory(config.state_dir, logs=config.logs, own=own)
+        self._evidence = Evidence(config.state_dir)
 
     def answer(self, request: Request) -> Answer:
         """Answer one request."""
@@ -60,20 +66,23 @@ class Witness:
         self._memory.close()
 
     def _add_checkpoint(self, body: bytes) -> Answer:
+        now = self._clock.now()
         try:
-            origin, state, note = check_add_checkpoint(body, self._logs, self._memory.states)
+            origin, state, note = check_add_checkpoint(body, self._logs, self._memory.states, now)
         except WitnessRefusal as refusal:
+            if refusal.view is not None:
+                self._evidence.keep(refusal.view, self._memory, now)  # Rule 5.
             return _refused(refusal)
-        line = cosign(note, self._name, self._key, self._clock.now())
+        lines = [cosign(note, self._name, key, now) for key in self._keys]
         # Of the other signatures nothing is known, so they are not kept.
-        kept = Note(text=note.text, signatures=(*note.by(self._logs[origin]), line))
+        kept = Note(text=note.text, signatures=(*note.by(self._logs[origin]), *lines))
         try:
             self._memory.keep(origin, state, kept)  # Rule 1.
         except OSError as error:
             _LOG.error("checkpoint_not_kept", origin=origin, why=str(error))
             return _plain(500, "the checkpoint cannot be kept")
         _LOG.debug("cosigned", origin=origin, size=state.size)
-        return Answer(status=200, body=line.line())
+        return Answer(status=200, body=b"".join(line.line() for line in lines))
 
     def _checkpoint(self, origin_hash: str) -> Answer:
         note = self._memory.note(origin_hash)
@@ -85,15 +94,17 @@ class Witness:
 async def serve(
     config: WitnessConfig,
     *,
-    key: Ed25519PrivateKey,
+    keys: Sequence[CosigningKey],
     clock: Clock,
     ready: Callable[[int], None] = lambda _port: None,
 ) -> None:
     """Serve until cancelled; `ready` is told the port when connections are accepted.
 
+    The first of `keys` is the Ed25519 key by which the witness knows its own memory.
+
     Raises WitnessUnusable, or OSError when the address cannot be had.
     """
-    witness = Witness(config, key=key, clock=clock)
+    witness = Witness(config, keys=keys, clock=clock)
     places = asyncio.Semaphore(_CONNECTIONS)
     peers: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
 
@@ -131,12 +142,12 @@ async def _part(peers: Mapping[asyncio.Task[None] | None, asyncio.StreamWriter])
 def run(
     config: WitnessConfig,
     *,
-    key: Ed25519PrivateKey,
+    keys: Sequence[CosigningKey],
     clock: Clock,
     ready: Callable[[int], None] = lambda _port: None,
 ) -> None:
     """Serve until SIGTERM or SIGINT."""
-    asyncio.run(_until_signal(serve(config, key=key, clock=clock, ready=ready)))
+    asyncio.run(_until_signal(serve(config, keys=keys, clock=clock, ready=ready)))
 
 
 async def _until_signal(service: Coroutine[None, None, None]) -> None:

@@ -2,8 +2,9 @@
 
 1. A checkpoint is on the disk, file and folder synced, before `keep` returns.
 2. A file is replaced whole by renaming, so after any crash it holds one checkpoint or the next.
-3. At the start every kept checkpoint must carry the log's signature and this witness's own. One
-   that does not refuses the start, because a witness that forgets would sign a split view.
+3. At the start every kept checkpoint must carry the log's signature and this witness's own, by its
+   first key. One that does not refuses the start, because a witness that forgets would sign a
+   split view.
 4. One process has the folder: it is locked for as long as the witness runs.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -29,9 +30,11 @@ class WitnessUnusable(Exception):  # noqa: N818  # a state of the witness, told 
 
 
 class Memory:
-    """The folder of kept checkpoints. Raises WitnessUnusable."""
+    """The folder of kept checkpoints; `own` are the witness's keys. Raises WitnessUnusable."""
 
-    def __init__(self, folder: Path, *, logs: Iterable[VerifierKey], own: VerifierKey) -> None:
+    def __init__(
+        self, folder: Path, *, logs: Iterable[VerifierKey], own: Sequence[VerifierKey]
+    ) -> None:
         self._folder = folder
         self._own = own
         self._lock = _lock(folder)
@@ -52,18 +55,7 @@ class Memory:
     def keep(self, origin: str, state: WitnessState, note: Note) -> None:
         """Remember a checkpoint durably (rules 1 and 2). Raises OSError: nothing has changed."""
         data, name = note.encode(), _name(origin)
-        temporary = self._folder / f"{name}.new"
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, _MODE)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(handle)
-        temporary.replace(self._folder / name)
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_durably(self._folder / name, data)
         self._states[origin] = state
         self._notes[name] = data
 
@@ -82,16 +74,43 @@ class Memory:
         try:
             note = parse_note(data)
             head = verify_log_signature(note, log)
-            own = [verify_cosignature(note, line, self._own) for line in note.by(self._own)]
+            times = {
+                own.key_id: verify_cosignature(note, line, own)
+                for own in self._own
+                for line in note.by(own)
+            }
         except Refused as error:
             raise WitnessUnusable(f"{self._folder / name} is damaged: {error.detail}") from error
-        if not own:
-            raise WitnessUnusable(f"{self._folder / name} is not cosigned by {self._own.name}")
-        self._states[log.name] = WitnessState(size=head.size, root=head.root)
+        if self._own[0].key_id not in times:
+            raise WitnessUnusable(f"{self._folder / name} is not cosigned by {self._own[0].name}")
+        newest = max(times.values())
+        self._states[log.name] = WitnessState(size=head.size, root=head.root, cosigned_at=newest)
         self._notes[name] = data
 
 
+def write_durably(path: Path, data: bytes) -> None:
+    """Put a file in its place whole and on the disk (rules 1 and 2). Raises OSError."""
+    temporary = path.with_name(f"{path.name}.new")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, _MODE)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(handle)
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Have a folder's entries on the disk. Raises OSError."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 def _name(origin: str) -> str:
+    """Return the file name of a log's checkpoint; monitors ask for it by this name."""
     return sha256(origin.encode()).hexdigest()
 
 

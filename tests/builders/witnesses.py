@@ -7,9 +7,8 @@ import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from guard.app.ports import Clock
+from guard.core.checkpoint import CosigningKey
 from guard.core.note import VerifierKey
 from guard.witness.config import WitnessConfig
 from guard.witness.server import serve
@@ -34,10 +33,11 @@ class RunningWitness:
         folder: Path,
         *,
         name: str,
-        key: Ed25519PrivateKey,
+        key: CosigningKey,
         logs: tuple[VerifierKey, ...],
         clock: Clock,
         port: int = 0,
+        more_keys: tuple[CosigningKey, ...] = (),
     ) -> None:
         self._config = WitnessConfig(
             host="127.0.0.1",
@@ -47,7 +47,7 @@ class RunningWitness:
             state_dir=folder / "state",
             logs=logs,
         )
-        self._key, self._clock = key, clock
+        self._keys, self._clock = (key, *more_keys), clock
         self._started = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run)
@@ -73,7 +73,7 @@ class RunningWitness:
             task = asyncio.current_task()
             assert task is not None
             self._loop, self._task = asyncio.get_running_loop(), task
-            await serve(self._config, key=self._key, clock=self._clock, ready=self._ready)
+            await serve(self._config, keys=self._keys, clock=self._clock, ready=self._ready)
 
         try:
             asyncio.run(main())

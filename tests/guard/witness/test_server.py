@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
@@ -74,9 +74,10 @@ def config(folder: Path) -> WitnessConfig:
 class Running(RunningWitness):
     """The witness of this module's log, with ways to speak to it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings) -> None:
+        self.clock = SetClock(NOW)
         super().__init__(
-            folder, name=WITNESS.name, key=WITNESS_KEY, logs=(LOG,), clock=SetClock(NOW)
+            folder, name=WITNESS.name, key=WITNESS_KEY, logs=(LOG,), clock=self.clock, **settings
         )
 
     def raw(self, *pieces: bytes) -> bytes:
@@ -153,11 +154,11 @@ def test_a_rolled_back_log_is_409(witness):
     assert witness.add(encode_add_checkpoint(9, [], checkpoint(5)))[0] == 400
 
 
-def test_another_root_at_the_same_size_is_409_without_a_size(witness):
+def test_another_root_at_the_same_size_is_422(witness):
     """A split view of equal size is refused, and not as a stale guess."""
     assert witness.add(request(0, 9))[0] == 200
     status, kind, _ = witness.add(request(9, 9, tree=FORK))
-    assert (status, kind) == (409, "text/plain; charset=utf-8")
+    assert (status, kind) == (422, "text/plain; charset=utf-8")
 
 
 def test_a_split_view_is_422(witness):
@@ -316,6 +317,29 @@ def test_a_damaged_memory_refuses_the_start(tmp_path, damage):
         Running(tmp_path)
 
 
+def test_no_cosignature_is_older_than_the_last(tmp_path):
+    """With its clock set back a witness answers 503, after a restart too, until time has passed."""
+    running = Running(tmp_path)
+    assert running.add(request(0, 9))[0] == 200
+    running.clock.time = NOW - timedelta(seconds=1)
+    assert running.add(request(9, 20))[0] == 503
+    running.stop()
+    again = Running(tmp_path)
+    try:
+        again.clock.time = NOW - timedelta(seconds=1)
+        assert again.add(request(9, 20))[0] == 503
+        again.clock.time = NOW
+        status, _, body = again.add(request(9, 20))
+        assert (status, stamp(20, body)) == (200, NOW)
+    finally:
+        again.stop()
+
+
+def stamp(size: int, body: bytes) -> datetime:
+    (line,) = parse_signature_lines(body)
+    return verify_cosignature(parse_note(checkpoint(size)), line, WITNESS)
+
+
 def test_one_process_has_the_memory(witness, tmp_path):
     """A second witness on the same folder refuses to start."""
     with pytest.raises(WitnessUnusable, match="another witness"):
@@ -324,12 +348,12 @@ def test_one_process_has_the_memory(witness, tmp_path):
 
 CHILD = """
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 sys.path.insert(0, {here!r})
 import test_server as t
 from guard.witness.server import run
-run(t.config(Path({folder!r})), key=t.WITNESS_KEY, clock=t.SetClock(t.NOW),
+run(t.config(Path({folder!r})), keys=[t.WITNESS_KEY], clock=t.SetClock(t.NOW),
     ready=lambda port: print("port:", port, flush=True))
 """
 
