@@ -34,6 +34,7 @@ __all__ = [
     "load_identity",
     "load_mldsa44",
     "load_signer",
+    "make_mldsa44",
     "pem",
     "read_secret",
     "write_secret",
@@ -92,18 +93,37 @@ def load_ed25519(path: Path) -> Ed25519PrivateKey:
 
 def load_mldsa44(path: Path) -> MLDSA44PrivateKey:
     """Load an ML-DSA-44 private key, unencrypted PKCS8 PEM (RFC 9881); raises KeyFileError."""
+    kind = _mldsa44(path)
+    key = _load_pem(path)
+    if not isinstance(key, kind):
+        raise KeyFileError(f"{path} does not hold an ML-DSA-44 key")
+    return key
+
+
+def make_mldsa44(path: Path) -> None:
+    """Make a new ML-DSA-44 key at ``path``.
+
+    Raises KeyFileError where there is no ML-DSA-44, FileExistsError, OSError.
+    """
+    try:
+        key = _mldsa44(path).generate()
+    except UnsupportedAlgorithm:
+        raise _without_mldsa(path) from None
+    write_secret(path, pem(key))
+
+
+def _mldsa44(path: Path) -> type[MLDSA44PrivateKey]:
     try:
         from cryptography.hazmat.primitives.asymmetric.mldsa import (  # noqa: PLC0415 - newer than our least version
             MLDSA44PrivateKey,
         )
     except ImportError:
-        raise KeyFileError(
-            f"{path}: this installation of the library cryptography has no ML-DSA-44"
-        ) from None
-    key = _load_pem(path)
-    if not isinstance(key, MLDSA44PrivateKey):
-        raise KeyFileError(f"{path} does not hold an ML-DSA-44 key")
-    return key
+        raise _without_mldsa(path) from None
+    return MLDSA44PrivateKey
+
+
+def _without_mldsa(path: Path) -> KeyFileError:
+    return KeyFileError(f"{path}: this installation of the library cryptography has no ML-DSA-44")
 
 
 def _load_pem(path: Path) -> Any:  # noqa: ANN401 - any kind of key; whoever asked looks at it
@@ -128,6 +148,6 @@ def load_identity(path: Path) -> pyrage.x25519.Identity:
         raise KeyFileError(f"{path} does not hold exactly one age X25519 identity") from None
 
 
-def pem(key: Ed25519PrivateKey) -> bytes:
+def pem(key: Ed25519PrivateKey | MLDSA44PrivateKey) -> bytes:
     """Return the key as unencrypted PKCS8 PEM, for `write_secret`."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -13,7 +13,7 @@ from guard.clock import SystemClock
 from guard.config import ConfigError, load_config
 from guard.core.checkpoint import CosigningKey, cosigner_key
 from guard.core.note import encode_vkey
-from guard.keys import KeyFileError, load_ed25519, load_mldsa44
+from guard.keys import KeyFileError, load_ed25519, load_mldsa44, make_mldsa44
 from guard.witness.config import WitnessConfig, WitnessConfigError, load_witness_config
 
 __all__ = ["serve", "witness"]
@@ -55,6 +55,22 @@ def witness_key(invocation: Invocation, path: Path) -> None:
     with asking():
         vkeys = [encode_vkey(cosigner_key(config.name, key)) for key in keys]
     invocation.output.done({"vkey": vkeys[0], "vkeys": vkeys}, "\n".join(vkeys))
+
+
+@witness.command("mldsa-key")
+@click.argument("path", type=_CONFIG, metavar="FILE")
+@passes
+def new_mldsa_key(invocation: Invocation, path: Path) -> None:
+    """Make an ML-DSA-44 key for a witness, and name it in witness.toml as mldsa_key_file."""
+    try:
+        make_mldsa44(path)
+    except KeyFileError as error:
+        raise TroubleError(str(error)) from error
+    except FileExistsError as error:
+        raise UsageTroubleError(f"{path} is there already") from error
+    except OSError as error:
+        raise TroubleError(f"cannot write {path}: {error.strerror}") from error
+    invocation.output.done({"file": str(path)}, f"The key is in {path}, mode 0600.")
 
 
 @witness.command("evidence")

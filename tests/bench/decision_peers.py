@@ -40,7 +40,9 @@ async def guard(folder: Path) -> None:
 
 async def witness(folder: Path) -> None:
     config = load_witness_config(folder / "witness.toml")
-    await serve_witness(config, keys=[load_ed25519(config.key_file)], clock=SystemClock(), ready=say)
+    await serve_witness(
+        config, keys=[load_ed25519(config.key_file)], clock=SystemClock(), ready=say
+    )
 
 
 async def echo(folder: Path) -> None:

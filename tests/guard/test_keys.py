@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from pathlib import Path
 
 import pyrage
@@ -90,3 +91,27 @@ def test_an_identity_file_may_carry_comments(tmp_path: Path) -> None:
     with pytest.raises(keys.KeyFileError) as raised:
         keys.load_identity(tmp_path / "two")
     assert str(identity) not in str(raised.value)
+
+
+def test_an_mldsa_key_is_made_and_loaded(signing: Path, tmp_path: Path) -> None:
+    """The made key is private, loads as the same key, and is no Ed25519 key, nor that one of it."""
+    pytest.importorskip("cryptography.hazmat.primitives.asymmetric.mldsa")
+    path = tmp_path / "mldsa.key"
+    keys.make_mldsa44(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    first, second = keys.load_mldsa44(path), keys.load_mldsa44(path)
+    second.public_key().verify(first.sign(b"x"), b"x")
+    with pytest.raises(FileExistsError):
+        keys.make_mldsa44(path)
+    with pytest.raises(keys.KeyFileError, match="Ed25519"):
+        keys.load_ed25519(path)
+    with pytest.raises(keys.KeyFileError, match="ML-DSA-44"):
+        keys.load_mldsa44(signing)
+
+
+def test_a_library_without_mldsa_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the module cannot be imported neither making nor loading goes on, and both say why."""
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric.mldsa", None)
+    for use in (keys.make_mldsa44, keys.load_mldsa44):
+        with pytest.raises(keys.KeyFileError, match="has no ML-DSA-44"):
+            use(tmp_path / "mldsa.key")

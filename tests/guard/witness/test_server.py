@@ -16,7 +16,13 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from guard.core.checkpoint import Checkpoint, cosign, sign_checkpoint, verify_cosignature
+from guard.core.checkpoint import (
+    Checkpoint,
+    cosign,
+    cosigner_key,
+    sign_checkpoint,
+    verify_cosignature,
+)
 from guard.core.merkle import EMPTY_ROOT, Tree, leaf_hash
 from guard.core.note import (
     KeyType,
@@ -335,6 +341,27 @@ def test_no_cosignature_is_older_than_the_last(tmp_path):
         again.stop()
 
 
+def test_a_witness_with_two_keys_cosigns_with_both(tmp_path):
+    """Both lines are of the same time, and the kept checkpoint has both; a restart takes either."""
+    mldsa = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.mldsa")
+    second = mldsa.MLDSA44PrivateKey.from_seed_bytes(b"\x03" * 32)
+    keys = (WITNESS, cosigner_key(WITNESS.name, second))
+    before = Running(tmp_path)
+    assert before.add(request(0, 4))[0] == 200
+    before.stop()
+    running = Running(tmp_path, more_keys=(second,))
+    status, _, body = running.add(request(4, 9))
+    note = with_signatures(parse_note(checkpoint(9)), parse_signature_lines(body))
+    assert status == 200
+    assert [verify_cosignature(note, *note.by(key), key) for key in keys] == [NOW, NOW]
+    _, _, kept = running.ask("GET", f"/{sha256(ORIGIN.encode()).hexdigest()}/checkpoint")
+    assert parse_note(kept).signatures == note.signatures
+    running.stop()
+    again = Running(tmp_path)
+    assert again.add(request(9, 20))[0] == 200
+    again.stop()
+
+
 def stamp(size: int, body: bytes) -> datetime:
     (line,) = parse_signature_lines(body)
     return verify_cosignature(parse_note(checkpoint(size)), line, WITNESS)
@@ -400,7 +427,9 @@ def test_the_configuration_is_read(tmp_path):
     found = load_witness_config(path)
     assert (found.host, found.port, found.name) == ("127.0.0.1", 7480, "witness.example/w1")
     assert (found.key_file, found.state_dir) == (tmp_path / "witness.pem", tmp_path / "state")
-    assert found.logs == (LOG,)
+    assert (found.logs, found.mldsa_key_file) == ((LOG,), None)
+    path.write_text('mldsa_key_file = "mldsa.pem"\n' + TOML)
+    assert load_witness_config(path).mldsa_key_file == tmp_path / "mldsa.pem"
 
 
 def test_the_example_is_a_configuration():
@@ -428,6 +457,8 @@ def test_the_example_is_a_configuration():
             f'vkey = "{encode_vkey(LOG)}"\n[[logs]]\nvkey = "{encode_vkey(LOG)}"',
         ),
         ("listen", "listen ="),
+        ("listen", "mldsa_key_file = 1\nlisten"),
+        ('name = "', f'mldsa_key_file = "m.pem"\nname = "{"n" * 256}'),
     ],
 )
 def test_a_wrong_configuration_is_refused(tmp_path, old, new):
