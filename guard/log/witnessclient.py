@@ -4,7 +4,10 @@
 2. The witness says which size it knows; a stale guess is corrected from its answer, at most twice.
 3. What comes back is believed only if it verifies under the witness's key.
 4. A witness that knows a longer log than the checkpoint cosigns nothing. If that stays so, the
-   store was rolled back, and no new grant can be armed.
+   store was rolled back, and no new grant can be armed. Its word is not remembered, so a false one
+   does no lasting harm.
+5. A witness that knows another root, or no proof that satisfies it, has refused the checkpoint for
+   good, whether it says so by 422 (tlog-witness v1.1.0) or by 409 (v1.0.0).
 """
 
 from __future__ import annotations
@@ -56,15 +59,18 @@ class WitnessClient:
         size = parse_checkpoint(checkpoint).size
         for _ in range(_TRIES):
             if self._known > size:
-                raise WitnessFailed(f"knows a log of {self._known} records, not of {size}")
+                longer, self._known = self._known, 0  # Rule 4.
+                raise WitnessFailed(f"knows a log of {longer} records, not of {size}")
             proof = prove(self._known, size)
             status, kind, body = self._post(encode_add_checkpoint(self._known, proof, checkpoint))
             if status == http.HTTPStatus.OK:
                 self._known = size
                 return _own_lines(checkpoint, body, keys)
             if status != http.HTTPStatus.CONFLICT or kind != _SIZE_TYPE:
-                raise WitnessFailed(f"answered {status}: {_shown(body)}")
-            self._known = _size(body)
+                raise WitnessFailed(f"{_words(status)}: {_shown(body)}")
+            if (named := _size(body)) == self._known:
+                raise WitnessFailed(f"{_words(status)} with the size that it was asked from")
+            self._known = named
         raise WitnessFailed("knows another size at every try")
 
     def close(self) -> None:
@@ -110,6 +116,12 @@ def _size(body: bytes) -> int:
         return parse_size(body.decode("ascii").removesuffix("\n"))
     except (UnicodeDecodeError, Refused) as error:
         raise WitnessFailed("sent a malformed size") from error
+
+
+def _words(status: int) -> str:
+    if status in {http.HTTPStatus.CONFLICT, http.HTTPStatus.UNPROCESSABLE_ENTITY}:
+        return f"refuses this view of the log, answered {status}"  # Rule 5.
+    return f"answered {status}"
 
 
 def _shown(body: bytes) -> str:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from structlog.testing import capture_logs
 
 from guard.app.ports import LedgerUnavailable, Plan, Store
-from guard.core.checkpoint import cosign, parse_checkpoint, verify_checkpoint
+from guard.core.checkpoint import cosign, cosigner_key, parse_checkpoint, verify_checkpoint
 from guard.core.note import KeyType, encode_vkey, parse_note, parse_vkey, verifier_key
 from guard.core.record import Record, RecordKind
 from guard.core.tiles import TileLog
@@ -574,6 +574,11 @@ def line_by(key: Ed25519PrivateKey, name: str = NAMES[0]):
     return make
 
 
+def other_size(body: bytes) -> bytes:
+    """Make a peer's answer: always a size that it was not asked from."""
+    return b"1\n" if body.startswith(b"old 0\n") else b"0\n"
+
+
 @pytest.mark.parametrize(
     ("status", "kind", "make", "why"),
     [
@@ -588,11 +593,14 @@ def line_by(key: Ed25519PrivateKey, name: str = NAMES[0]):
             "does not verify",
         ),
         (403, "text/plain", lambda body: b"forbidden", "answered 403: 'forbidden'"),
-        (409, "text/plain", lambda body: b"1\n", "answered 409"),
+        (409, "text/plain", lambda body: b"1\n", "refuses this view of the log, answered 409"),
+        (422, "text/plain", lambda body: b"no", "refuses this view of the log, answered 422: 'no'"),
+        (503, "text/plain", lambda body: b"late", "answered 503: 'late'"),
         (409, "text/x.tlog.size", lambda body: b"many\n", "malformed size"),
         (409, "text/x.tlog.size", lambda body: b"\xff\n", "malformed size"),
         (409, "text/x.tlog.size", lambda body: b"7\n", "knows a log of 7 records, not of 1"),
-        (409, "text/x.tlog.size", lambda body: b"0\n", "another size at every try"),
+        (409, "text/x.tlog.size", lambda body: b"0\n", "the size that it was asked from"),
+        (409, "text/x.tlog.size", other_size, "another size at every try"),
     ],
 )
 async def test_what_a_witness_says_is_not_believed(house, status, kind, make, why):
@@ -603,6 +611,77 @@ async def test_what_a_witness_says_is_not_believed(house, status, kind, make, wh
         checkpoint = view.checkpoint()
     with answering(status, kind, make) as url:
         assert why in await asked(url, checkpoint)
+
+
+async def test_a_false_size_is_forgotten(house):
+    """A witness that once names a size beyond the log cosigns as soon as it is honest again."""
+    home = house(quorum=1, up=1)
+    await home.ledger.execute(adding)
+    with home.ledger.reads() as view:
+        checkpoint = view.checkpoint()
+    key = verifier_key(NAMES[0], KeyType.COSIGNATURE, KEYS[0].public_key())
+    with answering(409, "text/x.tlog.size", lambda body: b"7\n") as url:
+        client = WitnessClient(NAMES[0], url, timeout=3)
+        port = client._connection.port
+        with pytest.raises(WitnessFailed, match="knows a log of 7 records"):
+            await asyncio.to_thread(client.cosign, checkpoint, [key], home.ledger.consistency)
+        client._connection.close()
+    home.witnesses[0].stop()
+    home.witnesses[0] = home.witness(0, port)
+    (line,) = await asyncio.to_thread(client.cosign, checkpoint, [key], home.ledger.consistency)
+    client.close()
+    assert line.key_id == key.key_id
+
+
+async def test_both_keys_of_a_witness_are_taken(house, tmp_path):
+    """One answer carries a line by each key that the policy knows; another key's is left out."""
+    mldsa = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.mldsa")
+    second = mldsa.MLDSA44PrivateKey.from_seed_bytes(b"\x03" * 32)
+    home = house(quorum=1, up=0)
+    await home.ledger.execute(adding)
+    with home.ledger.reads() as view:
+        checkpoint = view.checkpoint()
+    keys = [cosigner_key(NAMES[0], key) for key in (KEYS[0], second)]
+    witness = RunningWitness(
+        tmp_path / "two",
+        name=NAMES[0],
+        key=KEYS[0],
+        more_keys=(second,),
+        logs=(LOG,),
+        clock=home.clock,
+    )
+    client = WitnessClient(NAMES[0], witness.url, timeout=3)
+    try:
+        for wanted in (keys, keys[:1], keys[1:]):
+            lines = await asyncio.to_thread(
+                client.cosign, checkpoint, wanted, home.ledger.consistency
+            )
+            assert [line.key_id for line in lines] == [key.key_id for key in wanted]
+    finally:
+        client.close()
+        witness.stop()
+
+
+async def test_a_policy_may_name_an_mldsa_key(house, tmp_path):
+    """A quorum of one witness that is known by its ML-DSA-44 key alone is collected and trusted."""
+    mldsa = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.mldsa")
+    second = mldsa.MLDSA44PrivateKey.from_seed_bytes(b"\x03" * 32)
+    home = house(quorum=1, up=0)
+    vkey = encode_vkey(cosigner_key(NAMES[0], second))
+    home.policy = replace(home.policy, log=log_policy(DEPLOYMENT.policy.log.vkey, [vkey], 1))
+    home.witnesses = [
+        RunningWitness(
+            tmp_path / "two",
+            name=NAMES[0],
+            key=KEYS[0],
+            more_keys=(second,),
+            logs=(LOG,),
+            clock=home.clock,
+        )
+    ]
+    await home.ledger.execute(adding)
+    assert await home.cosigner().round()
+    assert home.trusted(home.announced[-1]).size == 1
 
 
 async def test_a_witness_that_is_not_there_is_named(house):
