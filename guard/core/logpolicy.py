@@ -98,7 +98,10 @@ class LogPolicy:
 
 def parse_log_policy(text: str) -> LogPolicy:
     """Read a policy. Raises Refused(DOCUMENT_MALFORMED)."""
-    data = text.encode("utf-8", "surrogateescape")
+    try:
+        data = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise _malformed("is not the text of any octets") from error
     if len(data) > MAX_POLICY or not _OCTETS.fullmatch(data):
         raise _malformed("is too large or holds other characters")
     reading = _Reading()

@@ -30,7 +30,8 @@ MAX_NOTE_BYTES = 128 * 1024
 MAX_SIGNATURES = 64
 KEY_BYTES = 32
 _KEY_ID_BYTES = 4
-_NAME = re.compile(r"[^\s+\x00-\x20\x7f]{1,256}")
+# Surrogates stand for bytes that are not UTF-8, where a reader lets these through.
+_NAME = re.compile(r"[^\s+\x00-\x20\x7f\ud800-\udfff]{1,256}")
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _PREFIX = "— "
 

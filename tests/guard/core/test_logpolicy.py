@@ -178,3 +178,11 @@ def test_no_text_crashes_the_reader(garbage: str) -> None:
     for candidate in (garbage, text("quorum w1") + garbage):
         with suppress(Refused):
             assert not parse_log_policy(candidate).is_met(set())
+
+
+def test_a_text_of_no_octets_is_refused() -> None:
+    """Half of a surrogate pair stands for no octet, and a name of a stray octet names nobody."""
+    stray = WITNESSES[3].replace("w4", "w\udc98")
+    for line in ("# \ud800", f"witness w9 {stray}"):
+        with pytest.raises(Refused):
+            parse_log_policy(text(line, "quorum w1"))

@@ -66,6 +66,13 @@ def test_a_key_is_named_with_its_type():
     assert parse_vkey(encode_vkey(cosigner)) == cosigner
 
 
+def test_a_name_is_of_characters():
+    """What stands for a byte that is not UTF-8 is refused, not a crash."""
+    with pytest.raises(Refused) as caught:
+        parse_vkey(PETER_VKEY.replace("Neumann", "\udc98"))
+    assert caught.value.reason is Reason.DOCUMENT_MALFORMED
+
+
 @given(st.integers(0, len(PETER_VKEY) - 1), st.integers(1, 255))
 def test_no_altered_key_is_read(place, change):
     """Any altered byte of a key's text refuses it, as in Go's test."""
