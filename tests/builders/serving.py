@@ -139,7 +139,7 @@ class Serving:
         )
         key = self.site.witness_key
         return await self._start(
-            lambda ready: serve_witness(config, key=key, clock=self.clock, ready=ready)
+            lambda ready: serve_witness(config, keys=[key], clock=self.clock, ready=ready)
         )
 
     async def _start(self, service: Any) -> int:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +18,7 @@ from guard.core.note import parse_note
 from guard.core.witnessing import encode_add_checkpoint
 from guard.witness.evidence import EvidenceUnreadable, read_evidence
 from tests.guard.witness.test_server import (
+    CHILD,
     FORK,
     LOG,
     NOW,
@@ -108,6 +112,24 @@ def test_evidence_survives_a_restart(tmp_path):
         assert len(before) == 1
     finally:
         again.stop()
+
+
+def test_evidence_is_on_the_disk_before_the_answer(tmp_path):
+    """A witness killed as soon as it has refused has kept why."""
+    code = CHILD.format(here=str(Path(__file__).parent), folder=str(tmp_path))
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    lines = iter(process.stdout.readline, b"")
+    client = Running.__new__(Running)
+    client.port = next(int(line.split()[1]) for line in lines if line.startswith(b"port:"))
+    assert client.add(request(0, 9))[0] == 200
+    assert client.add(request(9, 9, tree=FORK))[0] == 422
+    process.kill()
+    process.communicate()
+    assert [kept.conflict for kept in evidence(tmp_path)] == ["split_view"]
 
 
 def test_the_first_64_of_a_kind_are_kept(witness, tmp_path):
