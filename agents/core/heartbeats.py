@@ -7,7 +7,9 @@
    still be on its way.
 3. More grants than one receipt may name are named in several at one time, as part so many of so
    many; none is left out.
-4. Seconds that were slept through are not made up for: a node that wakes makes one, not many.
+4. The one at the start and the one at the stop say so: what lies between a stop and the next start
+   was captured by nobody, since no agent ran.
+5. Seconds that were slept through are not made up for: a node that wakes makes one, not many.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from agents.core import commands as do
 from agents.core.commands import Command
 from agents.core.instant import NANOSECONDS, Instant
 from agents.core.receipts import Draft
-from guard.core.receipt import MOST_ARMED, ReceiptKind
+from guard.core.receipt import AT_START, AT_STOP, MOST_ARMED, ReceiptKind
 
 __all__ = ["DEFAULT_SECONDS", "Heartbeats"]
 
@@ -38,23 +40,26 @@ class Heartbeats:
 
     def start(self, armed: Iterable[str], now: Instant) -> list[Command]:
         """Make the first one."""
-        self._due = now.boot_ns + self._seconds * NANOSECONDS
-        return self._receipts(armed, now)
+        return self._next(armed, now, at=AT_START)
 
     def wake_up(self, armed: Iterable[str], now: Instant) -> list[Command]:
         """Make the one that is due, if it is."""
         if self._due is None or self._due > now.boot_ns:
             return []
-        return self.start(armed, now)  # Rule 4.
+        return self._next(armed, now)  # Rule 5.
 
     def stop(self, armed: Iterable[str], now: Instant) -> list[Command]:
         """Make the last one, if there was a first."""
         if self._due is None:
             return []
         self._due = None
-        return self._receipts(armed, now)
+        return self._receipts(armed, now, at=AT_STOP)
 
-    def _receipts(self, armed: Iterable[str], now: Instant) -> list[Command]:
+    def _next(self, armed: Iterable[str], now: Instant, **about: str) -> list[Command]:
+        self._due = now.boot_ns + self._seconds * NANOSECONDS
+        return self._receipts(armed, now, **about)
+
+    def _receipts(self, armed: Iterable[str], now: Instant, **about: str) -> list[Command]:
         grants = sorted(armed)
         parts = [grants[at : at + MOST_ARMED] for at in range(0, len(grants), MOST_ARMED)] or [[]]
         return [
@@ -68,6 +73,7 @@ class Heartbeats:
                         "armed": len(grants),
                         "part": number,
                         "parts": len(parts),
+                        **about,
                     },
                     armed=tuple(part),
                 )

@@ -38,6 +38,8 @@ MOST_ARMED: Final = 500
 LEAST_EVERY: Final = 10
 MOST_EVERY: Final = 600
 MAX_DETAILS = 32
+AT_START: Final = "start"
+AT_STOP: Final = "stop"
 _LARGEST = 2**53 - 1
 _DETAIL = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
@@ -78,7 +80,9 @@ REQUIRED_DETAILS: Final[Mapping[ReceiptKind, Mapping[str, type]]] = MappingProxy
 )
 """``size`` is of the sealed file in bytes, ``bytes`` of the packets in it before sealing; ``first``
 and ``last`` are the times of its first and last packet. ``what`` names what was tried or found.
-``armed`` of a heartbeat counts the grants of all its parts; ``part`` counts from 1 to ``parts``."""
+``armed`` of a heartbeat counts the grants of all its parts; ``part`` counts from 1 to ``parts``.
+The first heartbeat of an agent has ``at`` `start` beside these, the one with which it stops
+`stop`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +131,8 @@ class Receipt:
         require(
             1 <= int(self.details["part"]) <= int(parts), "the heartbeat's part is out of range"
         )
+        at = self.details.get("at", AT_START)
+        require(at in {AT_START, AT_STOP}, "the heartbeat is at neither start nor stop")
 
 
 def _require_detail(name: str, value: object) -> None:

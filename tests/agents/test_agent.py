@@ -436,7 +436,10 @@ async def test_what_is_armed_is_stated_from_the_start_to_the_end(house: House):
         house.clock.slept += timedelta(seconds=10)
         await agent.until(lambda: house.stated() == [(), (grant_id(ticket),)])
     assert house.stated() == [(), (grant_id(ticket),), ()]
-    assert house.receipts()[0].details == {"every": 10, "armed": 0, "part": 1, "parts": 1}
+    counted = {"every": 10, "armed": 0, "part": 1, "parts": 1}
+    assert house.receipts()[0].details == counted | {"at": "start"}
+    beats = [each for each in house.receipts() if each.kind is ReceiptKind.HEARTBEAT]
+    assert [each.details.get("at") for each in beats] == ["start", None, "stop"]
 
 
 async def test_what_was_stated_without_a_guard_comes_when_it_is_back(house: House):

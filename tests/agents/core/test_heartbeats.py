@@ -43,7 +43,8 @@ def test_the_start_is_stated_with_an_empty_list(play: Playbook):
     assert command.draft.armed == ()
     assert command.draft.grant_id is None
     assert command.draft.time == play.now.wall
-    assert command.draft.details == {"every": EVERY, "armed": 0, "part": 1, "parts": 1}
+    details = {"every": EVERY, "armed": 0, "part": 1, "parts": 1, "at": "start"}
+    assert command.draft.details == details
 
 
 def test_nothing_is_stated_before_the_start(play: Playbook):
@@ -57,7 +58,9 @@ def test_they_come_at_their_time_without_a_guard(play: Playbook):
     play.tell(on.Started())
 
     assert heartbeats(play.wait(EVERY - 1)) == []
-    assert heartbeats(play.wait(1)) == [()]
+    commands = play.wait(1)
+    assert heartbeats(commands) == [()]
+    assert "at" not in of(commands, do.SendReceipt)[0].draft.details
     assert heartbeats(play.wait(10 * EVERY)) == [()] * 10
     assert play.chain.sequence == 12
 
@@ -116,7 +119,9 @@ def test_the_stop_is_stated_after_the_kernel_was_told(play: Playbook):
     commands = play.tell(on.Shutdown())
 
     assert heartbeats(commands) == [()]
-    assert isinstance(commands[-1], do.SendReceipt)
+    last = commands[-1]
+    assert isinstance(last, do.SendReceipt)
+    assert last.draft.details["at"] == "stop"
     assert of(commands, do.EndCapture)
     assert heartbeats(play.wait(3 * EVERY)) == []
 

@@ -151,6 +151,7 @@ BEAT = DETAILS[ReceiptKind.HEARTBEAT]
         {"details": BEAT | {"every": 601}},
         {"details": BEAT | {"part": 0}},
         {"details": BEAT | {"part": 2}},
+        {"details": BEAT | {"at": "noon"}},
         {"kind": ReceiptKind.ARMED, "details": {}, "armed": (ONE,), "grant_id": ONE},
     ],
     ids=str,
