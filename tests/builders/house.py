@@ -190,6 +190,7 @@ class NodeHand:
     def __init__(self, site: Deployment, name: str = "node-1") -> None:
         self.site, self.name = site, name
         self.sequence, self.previous = 0, FIRST_PREVIOUS
+        self.signer = site.nodes[name].signer
 
     @property
     def identity(self) -> Any:
@@ -218,7 +219,7 @@ class NodeHand:
             details=details,
             armed=tuple(sorted(armed or ())),
         )
-        envelope = sign(encode_receipt(made), Kind.RECEIPT, [self.site.nodes[self.name].signer])
+        envelope = sign(encode_receipt(made), Kind.RECEIPT, [self.signer])
         self.previous = dsse.digest(envelope)
         return envelope
 
