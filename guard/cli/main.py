@@ -16,6 +16,7 @@ import click
 # The C core of gRPC would write its own lines to standard error, beside the one that is promised.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
+from guard.cli.audit_commands import audit
 from guard.cli.authority_commands import authority
 from guard.cli.capture_commands import capture
 from guard.cli.exits import DeniedError, DiscrepancyError, Failure, UsageTroubleError
@@ -58,6 +59,7 @@ for _command in (
     authority,
     capture,
     log,
+    audit,
     witness,
     trust,
     certificate,

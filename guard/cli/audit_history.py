@@ -1,0 +1,148 @@
+"""Where an auditor's history comes from: the guard, or a file of records that it once exported.
+
+1. From the guard: its newest checkpoint is verified and continues what was seen before, and the
+   tree of the records read has that checkpoint's root, and at its size the root of the one before.
+2. From a file: the same with the checkpoint that was kept beside it, which the log and a quorum of
+   witnesses must have signed by the trust policy that the records themselves lead to from the
+   roots. Without one the answers are about the records in the file, and say so.
+3. Every record from 0 on must be there and be what its digest was made of.
+4. The roots are the caller's own: those of the profile, or those of ``--roots``.
+
+What is made of the records counts only once all of this has held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from guard.cli.durations import stamp
+from guard.cli.exits import UsageTroubleError, auditing, checking
+from guard.cli.invocation import Invocation
+from guard.cli.log_sources import pinned_roots, read_file, shown_progress
+from guard.cli.log_verification import checked_checkpoint, fetched_entries, remember
+from guard.cli.record_source import exported_entries, kept_checkpoint
+from guard.core.checkpoint import Checkpoint, parse_checkpoint
+from guard.core.discrepancies import Discrepancy, Discrepant
+from guard.core.fields import parse_time
+from guard.core.frontier import Frontier
+from guard.core.history import History
+from guard.core.logaudit import Head, trusted_head
+from guard.core.merkle import leaf_hash
+from guard.core.reasons import Refused
+from guard.core.record import Entry
+
+__all__ = ["Told", "read_history"]
+
+_READING = "reading and verifying records"
+_Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """A history, how many records told it, and one sentence on what vouches for them."""
+
+    history: History
+    records: int
+    source: str
+
+
+def read_history(
+    invocation: Invocation, *, purpose: str, records: Path | None, roots: Path | None
+) -> Told:
+    """Read the whole history; raises a `Failure`. ``purpose`` is the command, for the record."""
+    if records is None and roots is not None:
+        raise UsageTroubleError("--roots goes with --records: the guard is held to your profile's")
+    with auditing():
+        if records is not None:
+            return _from_file(invocation, records, History(pinned_roots(invocation, roots)))
+        return _from_guard(invocation, purpose)
+
+
+def _from_guard(invocation: Invocation, purpose: str) -> Told:
+    """Read what the guard has, as a trusted checkpoint has it (rule 1)."""
+    history = History(invocation.profile.pinned_roots())
+    with invocation.connected() as connection:
+        policy = invocation.policy(connection).policy
+        seen = checked_checkpoint(connection, invocation.profile, policy, now=invocation.now)
+        head = seen.head
+        entries = fetched_entries(connection, purpose=purpose, end=head.size)
+        heads = [head.checkpoint] if seen.before is None else [seen.before, head.checkpoint]
+        with shown_progress(_READING, head.size) as progress:
+            _take(history, entries, heads, progress)
+        remember(invocation.profile, seen)
+    return Told(history=history, records=head.size, source=f"{_vouched(head)}{seen.words}.")
+
+
+def _from_file(invocation: Invocation, path: Path, history: History) -> Told:
+    """Read the records of a file (rule 2)."""
+    kept = kept_checkpoint(path)
+    note = read_file(kept) if kept.exists() else None
+    heads: list[Checkpoint] = []
+    if note is not None:
+        with checking(str(kept)):
+            heads = [parse_checkpoint(note)]
+    with shown_progress(_READING, heads[0].size if heads else None) as progress:
+        count = _take(history, exported_entries(path), heads, progress)
+    source = f"These are the {count} records of {path}, held against no checkpoint of the log."
+    if note is not None:
+        if history.policy is None:
+            sentence = "the records lead from the roots to no trust policy"
+            raise Discrepant(Discrepancy.POLICY_UNTRUSTED, sentence)
+        source = f"{_vouched(trusted_head(note, history.policy.log, now=invocation.now()))}."
+    return Told(history=history, records=count, source=source)
+
+
+def _vouched(head: Head) -> str:
+    return f"The {head.size} records are those of the log, cosigned at {stamp(head.cosigned_at)}"
+
+
+def _take(
+    history: History,
+    entries: Iterable[tuple[int, Entry]],
+    heads: Sequence[Checkpoint],
+    progress: _Progress,
+) -> int:
+    """Take in every record, hold their tree against the heads, the last of which covers them all.
+
+    Return how many there are; raises Discrepant (rule 3).
+    """
+    tree = Frontier()
+    _require_roots(tree, heads)
+    for index, entry in entries:
+        if index != tree.size:
+            sentence = f"record {index} stands in the place of record {tree.size}"
+            raise Discrepant(Discrepancy.RECORD_MISSING, sentence, index=tree.size)
+        _apply(history, index, entry)
+        tree.append(leaf_hash(entry.leaf()))
+        _require_roots(tree, heads)
+        progress(tree.size)
+    if heads and tree.size != heads[-1].size:
+        raise _others(heads[-1])
+    return tree.size
+
+
+def _apply(history: History, index: int, entry: Entry) -> None:
+    try:
+        if entry.erased:
+            history.erased(index, entry.kind, parse_time(entry.time))
+        else:
+            history.apply(index, entry.record())
+    except Refused as refused:
+        sentence = f"record {index}: {refused.detail}"
+        raise Discrepant(Discrepancy.RECORD_ALTERED, sentence, index=index) from refused
+
+
+def _require_roots(tree: Frontier, heads: Sequence[Checkpoint]) -> None:
+    for head in heads:
+        if tree.size == head.size and tree.root() != head.root:
+            raise _others(head)
+
+
+def _others(head: Checkpoint) -> Discrepant:
+    return Discrepant(
+        Discrepancy.RECORD_ALTERED,
+        f"the records are not those of the checkpoint over {head.size} entries: something was "
+        "added, changed or left out; `callguard log verify` says what",
+    )
