@@ -113,8 +113,17 @@ class Node:
             armed.lease_until.FromDatetime(SystemClock.now() + timedelta(seconds=30))
         self._up.put(messages.SessionRequest(heartbeat=heartbeat))
 
-    def state(self, kind: ReceiptKind, grant_id: str, **details: str | int) -> bytes:
-        """Sign the next receipt, send it, and return its envelope."""
+    def state(
+        self,
+        kind: ReceiptKind,
+        grant_id: str | None,
+        *,
+        armed: tuple[str, ...] | None = None,
+        **details: str | int,
+    ) -> bytes:
+        """Sign the next receipt, send it, and return its envelope; ``armed``: of a heartbeat."""
+        if armed is not None:
+            details["armed"] = len(armed)
         with self._lock:
             self._sequence += 1
             receipt = Receipt(
@@ -125,6 +134,7 @@ class Node:
                 time=SystemClock.now(),
                 grant_id=grant_id,
                 details=details,
+                armed=armed or (),
             )
             envelope = encode(sign(encode_receipt(receipt), Kind.RECEIPT, self._signer))
             self._previous = digest(envelope)
