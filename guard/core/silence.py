@@ -203,11 +203,10 @@ def _spans(chain: NodeChain) -> Iterator[tuple[str, Statement, datetime | None]]
             running.setdefault(grant_id, each)
         elif each.kind in _ENDS and grant_id in running:
             yield grant_id, running.pop(grant_id), each.said
-        elif each.index in lists:
-            for gone in running.keys() - lists[each.index]:
-                yield gone, running.pop(gone), each.said
-            for listed in lists[each.index]:
-                running.setdefault(listed, each)
+        for gone in running.keys() - lists.get(each.index, running.keys()):
+            yield gone, running.pop(gone), each.said
+        for listed in each.armed:  # Also of a list that is not whole.
+            running.setdefault(listed, each)
     yield from ((grant_id, begun, None) for grant_id, begun in running.items())
 
 

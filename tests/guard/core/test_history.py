@@ -774,6 +774,21 @@ async def test_a_heartbeat_that_lists_a_grant_is_no_silence(log: Chronicle) -> N
     assert kinds(quiet(log, log.site.now, log.now).discrepancies) == ["captured"]
 
 
+async def test_a_list_that_is_not_whole_is_no_silence(log: Chronicle) -> None:
+    """A part whose others never came names what was armed, and does not stand for a heartbeat."""
+    await log.node.beat()
+    log.clock.move(seconds=EVERY)
+    unknown = new_grant()
+    part = log.node.receipt(
+        None, ReceiptKind.HEARTBEAT, armed=(unknown,), every=EVERY, part=1, parts=2
+    )
+    await log.node.send(part)
+    log.clock.move(seconds=EVERY)
+    await log.node.beat()
+    answer = quiet(log, log.site.now, log.now)
+    assert set(kinds(answer.discrepancies)) == {"captured", "heartbeat_missing"}
+
+
 async def test_packets_sealed_afterwards_are_no_silence(log: Chronicle) -> None:
     """A segment that comes long after the period holds packets of it."""
     await log.node.beat()
