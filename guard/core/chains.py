@@ -144,6 +144,7 @@ class NodeChain:
             named |= set(each.armed)
             if each.is_whole_list and len(named) == each.details["armed"]:
                 yield each, frozenset(named)
+                named = set()
 
     def _gap(self, fact: ReceiptTaken) -> Discrepancy:
         stood = f"receipt {self._sequence}" if self._sequence else "nothing"

@@ -16,7 +16,7 @@ from guard.core.envelope import Kind
 from guard.core.fields import encode_base64
 from guard.core.instruments import Instrument
 from guard.core.interceptions import Interceptions, interceptions
-from guard.core.receipt import ReceiptKind
+from guard.core.receipt import Receipt, ReceiptKind, encode_receipt
 from guard.core.record import Record, RecordKind
 from guard.core.silence import Silence, silence
 from guard.core.window import Window
@@ -32,7 +32,7 @@ from tests.builders.chronicle import (
     new_grant,
     swapped,
 )
-from tests.builders.deployment import Deployment
+from tests.builders.deployment import Deployment, sign
 
 HOUR = timedelta(hours=1)
 
@@ -200,6 +200,61 @@ async def test_a_grant_of_another_envelope(log: Chronicle) -> None:
     await log.run_capture(await log.grant())
     records = changed(log.records(), RecordKind.CAPTURE_GRANTED, authority_digest="0" * 64)
     assert kinds(asked(log, records).discrepancies) == ["authority_differs"]
+
+
+async def test_a_registration_that_names_another_envelope(log: Chronicle) -> None:
+    """The digest beside an envelope is the envelope's."""
+    await log.run_capture(await log.grant())
+    records = changed(log.records(), RecordKind.AUTHORITY_REGISTERED, authority_digest="0" * 64)
+    assert kinds(asked(log, records).discrepancies) == ["authority_differs"]
+
+
+async def test_an_authority_under_another_id(log: Chronicle) -> None:
+    """Records give an authority an id that the people did not sign."""
+    await log.run_capture(await log.grant())
+    records: Sequence[Record] = log.records()
+    other = new_grant()
+    for kind in (
+        RecordKind.AUTHORITY_REGISTERED,
+        RecordKind.AUTHORITY_APPROVED,
+        RecordKind.CAPTURE_GRANTED,
+    ):
+        records = changed(records, kind, authority_id=other)
+    assert kinds(asked(log, records).discrepancies) == ["authority_not_approved"]
+
+
+async def test_an_authority_registered_twice(log: Chronicle) -> None:
+    """One id, one authority: a second registration is said and changes nothing."""
+    await log.run_capture(await log.grant())
+    records = log.records()
+    at = first(records, RecordKind.AUTHORITY_REGISTERED)
+    answer = asked(log, added(records, records[at], first(records, RecordKind.CAPTURE_GRANTED)))
+    assert kinds(answer.discrepancies) == ["authority_differs"]
+    assert len(answer.interceptions[0].signers) == 2
+
+
+async def test_expired_on_record_before_the_grant(log: Chronicle) -> None:
+    """The guard had put its end on record already."""
+    ticket = await log.approved()
+    await log.run_capture(await log.grant(ticket))
+    body = {"authority_id": ticket, "state_before": "approved"}
+    expired = log.office.record(RecordKind.AUTHORITY_EXPIRED, log.site.now, body)
+    records = log.records()
+    planted = added(records, expired, first(records, RecordKind.CAPTURE_GRANTED))
+    assert kinds(asked(log, planted).discrepancies) == ["authority_ended"]
+
+
+async def test_a_grant_under_an_expired_policy(tmp_path: Path) -> None:
+    """Nothing is permitted once the trust policy is over, whoever has signed."""
+    site = Deployment()
+    site.adopt(expires_at=site.now + timedelta(minutes=10))
+    async with Chronicle(tmp_path, site) as log:
+        await log.run_capture(await log.grant())
+        records = log.records()
+        at = first(records, RecordKind.CAPTURE_GRANTED)
+        late = replace(records[at], time=site.now + timedelta(minutes=10))
+        found = asked(log, [*records[:at], late, *records[at + 1 :]]).discrepancies
+        assert kinds(found) == ["authority_not_approved"]
 
 
 async def test_revoked_before_the_grant(log: Chronicle) -> None:
@@ -431,6 +486,14 @@ async def test_a_receipt_that_another_node_signed(log: Chronicle, kind: ReceiptK
     answer = asked(log, planted)
     assert kinds(answer.discrepancies) == ["receipt_forged"]
     assert all(one.armed == () for one in answer.interceptions)
+
+
+async def test_a_receipt_that_nobody_signed(log: Chronicle) -> None:
+    """An envelope without a signature is nobody's word."""
+    signed = dsse.parse(log.node.heartbeat(time=log.now), Kind.RECEIPT)
+    bare = dsse.encode(replace(signed, signatures=()))
+    record = log.receipt_record(bare, ReceiptKind.HEARTBEAT)
+    assert kinds(asked(log, added(log.records(), record)).discrepancies) == ["receipt_forged"]
 
 
 async def test_a_receipt_of_a_node_that_nobody_knows(log: Chronicle) -> None:
@@ -667,6 +730,79 @@ async def test_an_emergency_under_one_signature_ends_after_48_hours(log: Chronic
     assert (answer.end, answer.verdict) == (window.not_after, Verdict.STILL_RUNNING)
 
 
+async def test_a_signature_after_48_hours_is_too_late(log: Chronicle) -> None:
+    """What was over is not brought back by a second person."""
+    window = Window(not_before=log.now, not_after=log.now + timedelta(days=6))
+    view = await log.register(
+        log.site.register(log.site.authority(Instrument.EMERGENCY, window=window))
+    )
+    await log.sign(view, "legal-2")
+    records = log.records()
+    late = replace(records[-1], time=log.now + timedelta(hours=48))
+    answer = ending(log.history([*records[:-1], late]), view.row.id, now=late.time)
+    assert answer.end == log.now + timedelta(hours=48)
+
+
+async def test_a_packet_after_the_window(log: Chronicle) -> None:
+    """At the end of a window there is no lease to go on with."""
+    ticket = await log.approved()
+    grant_id = await log.grant(ticket)
+    await log.node.arm(grant_id)
+    log.clock.move(hours=1, seconds=6)
+    await log.node.seal(grant_id, 1, log.site.now, log.now)
+    await log.node.disarm(grant_id)
+    found = ending(log.history(), ticket, now=log.now).discrepancies
+    assert kinds(found) == ["packet_after_end"]
+
+
+async def test_a_second_revocation_gives_no_more_time(log: Chronicle) -> None:
+    """The first word to stop counts."""
+    ticket, _ = await revoked(log, late=36)
+    records = log.records()
+    again = replace(records[first(records, RecordKind.AUTHORITY_REVOKED)], time=log.now)
+    answer = ending(log.history(added(records, again)), ticket, now=log.now)
+    assert answer.end == log.site.now
+    assert kinds(answer.discrepancies) == ["packet_after_end"]
+
+
+async def test_another_node_cannot_say_that_it_is_over(log: Chronicle) -> None:
+    """Only the node that ran it knows."""
+    ticket = await log.approved()
+    grant_id = await log.grant(ticket)
+    await log.node.arm(grant_id)
+    await log.hands["node-2"].disarm(grant_id)
+    log.clock.move(hours=2)
+    found = ending(log.history(), ticket, now=log.now).discrepancies
+    assert kinds(found) == ["another_node", "not_disarmed"]
+
+
+async def test_a_capture_armed_again_is_not_over(log: Chronicle) -> None:
+    """The end that counts is after the last time it was armed."""
+    ticket = await log.approved()
+    grant_id = await log.grant(ticket)
+    await log.node.arm(grant_id)
+    await log.node.disarm(grant_id, "agent_stopped")
+    await log.node.arm(grant_id)
+    log.clock.move(hours=2)
+    found = ending(log.history(), ticket, now=log.now).discrepancies
+    assert kinds(found) == ["not_disarmed"]
+
+
+@pytest.mark.parametrize(("hours", "open_"), [(0, True), (2, False)])
+async def test_a_receipt_missing_after_its_end(log: Chronicle, hours: int, open_: bool) -> None:
+    """While the authority was in force it could have been armed again; afterwards not."""
+    ticket = await log.approved()
+    grant_id = await log.grant(ticket)
+    await log.node.arm(grant_id)
+    await log.node.disarm(grant_id)
+    log.clock.move(hours=hours)
+    await log.node.beat()
+    log.node.heartbeat()  # Never sent.
+    await log.node.beat()
+    answer = ending(log.history(), ticket, now=log.now + 2 * HOUR)
+    assert kinds(answer.discrepancies) == (["chain_broken"] if open_ else [])
+
+
 async def test_a_grant_after_the_end(log: Chronicle) -> None:
     """Granted again after the revocation, run and ended at once: it had ended before."""
     ticket = await log.approved()
@@ -749,6 +885,32 @@ async def test_an_agent_that_was_killed_did_not_say_so(log: Chronicle) -> None:
     assert kinds(quiet(log, log.site.now, log.now).discrepancies) == ["heartbeat_missing"]
 
 
+async def test_an_agent_that_stopped_and_went_on_talking(log: Chronicle) -> None:
+    """After a stop comes a start; anything else leaves the time between open."""
+    await log.node.beat(at="start")
+    await log.node.beat(at="stop")
+    log.clock.move(hours=5)
+    await log.node.beat()
+    assert kinds(quiet(log, log.site.now, log.now).discrepancies) == ["heartbeat_missing"]
+
+
+async def test_a_heartbeat_that_names_fewer_than_it_counts(log: Chronicle) -> None:
+    """It says that one is armed and names none: it does not stand for an empty list."""
+    await log.node.beat()
+    log.clock.move(seconds=EVERY)
+    made = Receipt(
+        node="node-1",
+        sequence=2,
+        previous=log.node.previous,
+        kind=ReceiptKind.HEARTBEAT,
+        time=log.now,
+        grant_id=None,
+        details={"every": EVERY, "armed": 1, "part": 1, "parts": 1},
+    )
+    await log.node.send(sign(encode_receipt(made), Kind.RECEIPT, [log.node.signer]))
+    assert kinds(quiet(log, log.site.now, log.now).discrepancies) == ["not_heard"]
+
+
 async def test_a_capture_in_the_period_is_no_silence(log: Chronicle) -> None:
     """Armed and with packets: both are said; the hours before and after are silent."""
     await log.node.beat()
@@ -798,6 +960,9 @@ async def test_packets_sealed_afterwards_are_no_silence(log: Chronicle) -> None:
     await log.node.seal(new_grant(), 1, until - HOUR / 2, until - HOUR / 2, store=False)
     assert kinds(quiet(log, log.site.now, until).discrepancies) == ["captured"]
     assert quiet(log, until, log.now).verdict is Verdict.SHOWN
+    edge = until - HOUR / 2
+    assert kinds(quiet(log, edge, until).discrepancies) == ["captured"]
+    assert quiet(log, log.site.now, edge).verdict is Verdict.SHOWN
 
 
 async def test_a_receipt_missing_in_the_period(log: Chronicle) -> None:
