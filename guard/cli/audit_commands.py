@@ -39,7 +39,6 @@ from guard.core.window import Window
 __all__ = ["audit"]
 
 
-
 def _from_file(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options of an auditor who has a file and no guard."""
     return with_records(input_file("--roots", "The pinned roots of trust, roots.json.")(command))

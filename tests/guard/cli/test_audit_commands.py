@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from guard.cli.moments import parse_moment
-from guard.cli.record_source import write_entries
+from guard.cli.record_source import kept_checkpoint, write_entries
 from guard.clock import SystemClock
 from guard.core.fields import format_time
 from guard.core.receipt import ReceiptKind
@@ -47,12 +47,17 @@ class Exported:
         with self.log.ledger.reads() as view:
             return view.entries(0, view.size())
 
-    def ask(self, *words: str, entries: list[Entry] | None = None) -> Answer:
+    def ask(
+        self, *words: str, entries: list[Entry] | None = None, note: bytes | None = None
+    ) -> Answer:
         """Export the records and ask."""
         path = self.folder / "records.jsonl"
         path.unlink(missing_ok=True)
+        kept_checkpoint(path).unlink(missing_ok=True)
         told = self.entries() if entries is None else entries
         write_entries(path, enumerate(told), progress=lambda _: None)
+        if note is not None:
+            kept_checkpoint(path).write_bytes(note)
         return self._callguard("audit", *words, "--records", path, "--roots", self.roots)
 
     def period(self, start: datetime | None = None, end: datetime | None = None) -> tuple[str, ...]:
@@ -84,7 +89,7 @@ async def test_interceptions_in_words_and_for_machines(exported: Exported) -> No
     for words in (
         *("1 interception from", grant_id, ticket, "node-1", "media_headers", "CASE-2026-0042"),
         *("operator-1 (operator), lead-1 (approver)", "3 packets, 300 bytes in 1 segments"),
-        *("stopped, says node-1", "No discrepancy.", "not held against a log"),
+        *("stopped, says node-1", "No discrepancy.", "held against no checkpoint"),
     ):
         assert words in said.out, said.out
     assert SUBJECT not in said.out
@@ -165,6 +170,29 @@ async def test_a_file_that_was_tampered_with(exported: Exported) -> None:
     assert discrepancy(said) == "record_missing"
 
 
+async def test_a_file_is_held_against_the_checkpoint_beside_it(exported: Exported) -> None:
+    """Signed by the log and its witnesses by the policy on record, and over exactly these."""
+    log = exported.log
+    await log.node.beat()
+    await log.node.beat()
+    await log.cosign()
+    with log.ledger.reads() as view:
+        cosigned, signed = view.cosigned_checkpoint(), view.checkpoint()
+    entries = exported.entries()
+    ask = ("nothing", "node-1", *exported.period(log.now, log.now + timedelta(microseconds=1)))
+    said = exported.ask("interceptions", *exported.period(), note=cosigned)
+    assert said.code == 0, said
+    assert f"The {len(entries)} records are those of the log, cosigned at" in said.out
+    assert discrepancy(exported.ask(*ask, note=cosigned, entries=entries[:-1])) == "record_altered"
+    assert discrepancy(exported.ask(*ask, note=cosigned, entries=entries[1:])) == "record_altered"
+    doubled = [*entries, entries[-1]]
+    assert discrepancy(exported.ask(*ask, note=cosigned, entries=doubled)) == "record_altered"
+    alone = log.site.checkpoint(witnesses=())
+    assert discrepancy(exported.ask(*ask, note=alone)) == "record_altered"
+    assert signed is not None
+    assert discrepancy(exported.ask(*ask, note=signed)) == "quorum_missing"
+
+
 def test_wrong_usage(exported: Exported, callguard: Callguard) -> None:
     """An empty period, a time without an offset, roots without records, no profile."""
     now = SystemClock.now()
@@ -178,7 +206,7 @@ def test_wrong_usage(exported: Exported, callguard: Callguard) -> None:
     assert said.code == 2
     assert callguard("audit", "ended", new_grant()).code == 2
     exported.roots.write_bytes(b"{}")
-    assert exported.ask("ended", new_grant()).code == 2
+    assert exported.ask("ended", new_grant()).code == 1
 
 
 @pytest.mark.parametrize(
