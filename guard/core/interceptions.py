@@ -7,6 +7,8 @@
 3. It belongs to a period if any moment of that lies in it; the period is half-open.
 4. The discrepancies are those of each interception, of the chains of receipts where they broke in
    the period, and of the records as such.
+5. What is wrong with a grant that was made in the period is told though its node refused it:
+   somebody has granted it.
 """
 
 from __future__ import annotations
@@ -106,6 +108,7 @@ def interceptions(history: History, period: Window, *, now: datetime) -> Interce
                 *history.discrepancies,
                 *history.erasures.since(period.not_before),
                 *own,
+                *_refused(history, period, now),
                 *_nodes(history, period),
             ]
         ),
@@ -219,6 +222,14 @@ def _ends(capture: CaptureStory) -> tuple[End, ...]:
     ]
     told = [End(time=each.time, why=each.why, by=each.by or "the guard") for each in capture.stops]
     return tuple(sorted([*told, *said], key=lambda each: each.time))
+
+
+def _refused(history: History, period: Window, now: datetime) -> Iterable[Discrepancy]:
+    """Yield what is wrong with grants of the period that never ran (rule 5)."""
+    for capture in history.captures.values():
+        granted = capture.granted
+        if granted and period.contains(granted.time) and _span(capture, now) is None:
+            yield from capture.found
 
 
 def _nodes(history: History, period: Window) -> Iterable[Discrepancy]:

@@ -21,7 +21,7 @@ def test_the_demo_tells_its_whole_story(tmp_path: Path) -> None:
 
     assert told.returncode == 0, told.stdout
     assert "skipped" not in told.stdout
-    assert told.stdout.count("✓") == 24
+    assert told.stdout.count("✓") == 31
     assert (tmp_path / "demo/people/lead-1/profile.toml").exists()
 
 
@@ -41,4 +41,4 @@ def test_without_a_privilege_it_tells_what_needs_none(
     assert code == 0, told
     assert "no real calls here: the lab needs root" in told
     assert "skipped: the calls" in told
-    assert told.count("✓") == 6
+    assert told.count("✓") == 13

@@ -133,6 +133,18 @@ async def test_a_refused_grant_is_no_interception(log: Chronicle) -> None:
     assert asked(log).discrepancies == ()
 
 
+async def test_what_was_wrong_with_a_refused_grant_is_told(log: Chronicle) -> None:
+    """A grant that the guard should not have made is named, though it never ran."""
+    grant_id = await log.grant()
+    await log.node.send(log.node.receipt(grant_id, ReceiptKind.REFUSED, reason="approvals_missing"))
+    answer = asked(log, dropped(log.records(), RecordKind.AUTHORITY_APPROVED))
+    assert answer.interceptions == ()
+    assert kinds(answer.discrepancies) == ["authority_differs", "authority_not_approved"]
+    late = Window(not_before=log.now + HOUR, not_after=log.now + 2 * HOUR)
+    records = dropped(log.records(), RecordKind.AUTHORITY_APPROVED)
+    assert interceptions(log.history(records), late, now=log.now).discrepancies == ()
+
+
 async def test_what_still_runs_has_no_end(log: Chronicle) -> None:
     """An armed capture runs until its node says otherwise, or its grant is over."""
     grant_id = await log.grant()
