@@ -37,6 +37,8 @@ class Kind(StrEnum):
     TRUST_POLICY = "trust-policy"
     RECEIPT = "receipt"
     INCIDENT = "incident"
+    CERTIFICATE = "certificate"
+    FILING = "filing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,20 +10,29 @@ from guard.api.v1 import audit_service_pb2 as messages
 from guard.api.v1.audit_service_pb2_grpc import AuditServiceServicer
 from guard.app.audit import Audit, Reading
 from guard.app.denial import MalformedError
+from guard.app.filings import Filings
 from guard.app.reconcile import Reconciler
+from guard.core.filing import FilingKind
 from guard.core.record import Entry
 from guard.services.gate import admission
-from guard.services.translate import MAX_PAGE_BYTES, required_text, to_finding, to_log_record
+from guard.services.translate import (
+    MAX_PAGE_BYTES,
+    required_period,
+    required_text,
+    to_finding,
+    to_log_record,
+)
 
 __all__ = ["AuditService"]
 
 
 class AuditService(AuditServiceServicer):
-    """Translates; ``guard.app.audit`` reads, ``guard.app.reconcile`` finds."""
+    """Translates; ``guard.app.audit`` reads, ``reconcile`` finds, ``filings`` takes in."""
 
-    def __init__(self, audit: Audit, reconciler: Reconciler) -> None:
+    def __init__(self, audit: Audit, reconciler: Reconciler, filings: Filings) -> None:
         self._audit = audit
         self._reconciler = reconciler
+        self._filings = filings
 
     async def ReadRecords(
         self, request: messages.ReadRecordsRequest, _context: object
@@ -48,6 +57,34 @@ class AuditService(AuditServiceServicer):
         """List what is open."""
         found = await self._reconciler.open(admission().caller.principal)
         return messages.ListFindingsResponse(findings=[to_finding(each) for each in found])
+
+    async def CommitSample(
+        self, request: messages.CommitSampleRequest, _context: object
+    ) -> messages.CommitSampleResponse:
+        """Put a sample's commitment on record."""
+        period = required_period(request.start, request.end)
+        index = await self._filings.commit_sample(
+            period, request.commitment, admission().caller.principal
+        )
+        return messages.CommitSampleResponse(index=index)
+
+    async def FileCertificate(
+        self, request: messages.FileCertificateRequest, _context: object
+    ) -> messages.FileCertificateResponse:
+        """File a certificate's digest."""
+        index = await self._filings.file(
+            request.envelope, FilingKind.CERTIFICATE, admission().caller.principal
+        )
+        return messages.FileCertificateResponse(index=index)
+
+    async def FileReview(
+        self, request: messages.FileReviewRequest, _context: object
+    ) -> messages.FileReviewResponse:
+        """File the result of a review."""
+        index = await self._filings.file(
+            request.envelope, FilingKind.REVIEW, admission().caller.principal
+        )
+        return messages.FileReviewResponse(index=index)
 
     async def GetCheckpoint(
         self, _request: messages.GetCheckpointRequest, _context: object

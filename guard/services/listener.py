@@ -27,6 +27,7 @@ from guard.app.audit import Audit
 from guard.app.authorities import Authorities
 from guard.app.captures import Captures
 from guard.app.evidence import EvidenceDesk
+from guard.app.filings import Filings
 from guard.app.office import Office
 from guard.app.ports import Quorum
 from guard.app.presence import Presence
@@ -90,7 +91,7 @@ def add_services(server: grpc.aio.Server, premises: Premises) -> None:
         NodeService(_node_services(premises)), server
     )
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(
-        AuditService(Audit(office), premises.reconciler), server
+        AuditService(Audit(office), premises.reconciler, Filings(office)), server
     )
     trust_service_pb2_grpc.add_TrustServiceServicer_to_server(TrustService(premises.trust), server)
     health_pb2_grpc.add_HealthServicer_to_server(health_aio.HealthServicer(), server)

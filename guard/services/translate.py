@@ -30,6 +30,7 @@ from guard.core.findings import Finding
 from guard.core.lifecycle import AuthorityState, CaptureState
 from guard.core.reasons import Reason
 from guard.core.record import Entry
+from guard.core.window import Window
 
 __all__ = [
     "MAX_PAGE_BYTES",
@@ -37,6 +38,7 @@ __all__ = [
     "page_size",
     "page_token",
     "required_id",
+    "required_period",
     "required_text",
     "to_authority",
     "to_capture",
@@ -89,6 +91,14 @@ def required_text(text: str, what: str) -> str:
     if not text.strip() or len(text) > _LONGEST or not text.isprintable():
         raise MalformedError(f"{what} must be a line of 1 to {_LONGEST} characters")
     return text
+
+
+def required_period(start: Timestamp, end: Timestamp) -> Window:
+    """Return a period that is not empty; raises MalformedError."""
+    begin, over = from_timestamp(start), from_timestamp(end)
+    if begin >= over:
+        raise MalformedError("the period is empty")
+    return Window(not_before=begin, not_after=over)
 
 
 def page_size(asked: int) -> int:
