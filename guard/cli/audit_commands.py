@@ -32,6 +32,7 @@ from guard.cli.moments import MOMENT
 from guard.cli.output import Output
 from guard.core.answers import Discrepancy
 from guard.core.ending import ending
+from guard.core.history import History
 from guard.core.interceptions import interceptions
 from guard.core.silence import silence
 from guard.core.window import Window
@@ -119,7 +120,7 @@ def _window(start: datetime, end: datetime) -> Window:
 
 def _answer(
     invocation: Invocation,
-    told: Told,
+    told: Told[History],
     machine: Mapping[str, Any],
     human: str,
     discrepancies: Sequence[Discrepancy],

@@ -1,4 +1,4 @@
-"""Where an auditor's history comes from: the guard, or a file of records that it once exported.
+"""Where an auditor's records come from: the guard, or a file that it once exported.
 
 1. From the guard: its newest checkpoint is verified and continues what was seen before, and the
    tree of the records read has that checkpoint's root, and at its size the root of the one before.
@@ -15,7 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 from guard.cli.durations import stamp
 from guard.cli.exits import UsageTroubleError, auditing, checking
@@ -31,38 +33,72 @@ from guard.core.history import History
 from guard.core.logaudit import Head, trusted_head
 from guard.core.merkle import leaf_hash
 from guard.core.reasons import Refused
-from guard.core.record import Entry
+from guard.core.record import Entry, Record
+from guard.core.trust import PinnedRoots, TrustPolicy
 
-__all__ = ["Told", "read_history"]
+__all__ = ["Told", "read_book", "read_history"]
 
 _READING = "reading and verifying records"
 _Progress = Callable[[int], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """A history, how many records told it, and one sentence on what vouches for them."""
+class Book(Protocol):
+    """What is told every record in order, and knows the trust policy that they lead to."""
 
-    history: History
+    @property
+    def policy(self) -> TrustPolicy | None:
+        """The trust policy in force after the last record; None before the first."""
+
+    def apply(self, index: int, record: Record) -> None:
+        """Take in a record."""
+
+    def erased(self, index: int, kind: str, time: datetime) -> None:
+        """Take note that a record is erased."""
+
+
+B = TypeVar("B", bound=Book)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told(Generic[B]):
+    """A book, how many records told it, and one sentence on what vouches for them.
+
+    ``marked`` is the root of the tree at the size asked for, or None.
+    """
+
+    history: B
     records: int
     source: str
+    marked: bytes | None
 
 
 def read_history(
     invocation: Invocation, *, purpose: str, records: Path | None, roots: Path | None
-) -> Told:
+) -> Told[History]:
     """Read the whole history; raises a `Failure`. ``purpose`` is the command, for the record."""
+    return read_book(invocation, History, purpose=purpose, records=records, roots=roots)
+
+
+def read_book(
+    invocation: Invocation,
+    make: Callable[[PinnedRoots], B],
+    *,
+    purpose: str,
+    records: Path | None,
+    roots: Path | None,
+    mark: int = 0,
+) -> Told[B]:
+    """Tell a book every record; raises a `Failure`. ``mark``: the size of `Told.marked`."""
     if records is None and roots is not None:
         raise UsageTroubleError("--roots goes with --records: the guard is held to your profile's")
     with auditing():
         if records is not None:
-            return _from_file(invocation, records, History(pinned_roots(invocation, roots)))
-        return _from_guard(invocation, purpose)
+            return _from_file(invocation, records, make(pinned_roots(invocation, roots)), mark)
+        return _from_guard(invocation, purpose, make(invocation.profile.pinned_roots()), mark)
 
 
-def _from_guard(invocation: Invocation, purpose: str) -> Told:
+def _from_guard(invocation: Invocation, purpose: str, history: B, mark: int) -> Told[B]:
     """Read what the guard has, as a trusted checkpoint has it (rule 1)."""
-    history = History(invocation.profile.pinned_roots())
     with invocation.connected() as connection:
         policy = invocation.policy(connection).policy
         seen = checked_checkpoint(connection, invocation.profile, policy, now=invocation.now)
@@ -70,12 +106,13 @@ def _from_guard(invocation: Invocation, purpose: str) -> Told:
         entries = fetched_entries(connection, purpose=purpose, end=head.size)
         heads = [head.checkpoint] if seen.before is None else [seen.before, head.checkpoint]
         with shown_progress(_READING, head.size) as progress:
-            _take(history, entries, heads, progress)
+            _, marked = _take(history, entries, heads, progress, mark)
         remember(invocation.profile, seen)
-    return Told(history=history, records=head.size, source=f"{_vouched(head)}{seen.words}.")
+    source = f"{_vouched(head)}{seen.words}."
+    return Told(history=history, records=head.size, source=source, marked=marked)
 
 
-def _from_file(invocation: Invocation, path: Path, history: History) -> Told:
+def _from_file(invocation: Invocation, path: Path, history: B, mark: int) -> Told[B]:
     """Read the records of a file (rule 2)."""
     kept = kept_checkpoint(path)
     note = read_file(kept) if kept.exists() else None
@@ -84,14 +121,14 @@ def _from_file(invocation: Invocation, path: Path, history: History) -> Told:
         with checking(str(kept)):
             heads = [parse_checkpoint(note)]
     with shown_progress(_READING, heads[0].size if heads else None) as progress:
-        count = _take(history, exported_entries(path), heads, progress)
+        count, marked = _take(history, exported_entries(path), heads, progress, mark)
     source = f"These are the {count} records of {path}, held against no checkpoint of the log."
     if note is not None:
         if history.policy is None:
             sentence = "the records lead from the roots to no trust policy"
             raise Discrepant(Discrepancy.POLICY_UNTRUSTED, sentence)
         source = f"{_vouched(trusted_head(note, history.policy.log, now=invocation.now()))}."
-    return Told(history=history, records=count, source=source)
+    return Told(history=history, records=count, source=source, marked=marked)
 
 
 def _vouched(head: Head) -> str:
@@ -99,16 +136,17 @@ def _vouched(head: Head) -> str:
 
 
 def _take(
-    history: History,
+    history: Book,
     entries: Iterable[tuple[int, Entry]],
     heads: Sequence[Checkpoint],
     progress: _Progress,
-) -> int:
+    mark: int,
+) -> tuple[int, bytes | None]:
     """Take in every record, hold their tree against the heads, the last of which covers them all.
 
-    Return how many there are; raises Discrepant (rule 3).
+    Return how many there are, and the root at ``mark``; raises Discrepant (rule 3).
     """
-    tree = Frontier()
+    tree, marked = Frontier(), None
     _require_roots(tree, heads)
     for index, entry in entries:
         if index != tree.size:
@@ -117,13 +155,15 @@ def _take(
         _apply(history, index, entry)
         tree.append(leaf_hash(entry.leaf()))
         _require_roots(tree, heads)
+        if tree.size == mark:
+            marked = tree.root()
         progress(tree.size)
     if heads and tree.size != heads[-1].size:
         raise _others(heads[-1])
-    return tree.size
+    return tree.size, marked
 
 
-def _apply(history: History, index: int, entry: Entry) -> None:
+def _apply(history: Book, index: int, entry: Entry) -> None:
     try:
         if entry.erased:
             history.erased(index, entry.kind, parse_time(entry.time))

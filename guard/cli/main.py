@@ -60,6 +60,7 @@ for _command in (
     capture,
     log,
     audit,
+    report,
     witness,
     trust,
     certificate,

@@ -57,6 +57,8 @@ class Discrepancy(StrEnum):
     """A record says nothing that its kind can say."""
     POLICY_UNTRUSTED = "policy_untrusted"
     """A trust policy on record does not follow from the roots."""
+    SAMPLE_STEERED = "sample_steered"
+    """A sample is not what its nonce and the log make it, or leaves out uses."""
     RECEIPT_FORGED = "receipt_forged"
     """A receipt is not signed by its node, or its record says something else."""
     RECEIPT_MISSING = "receipt_missing"

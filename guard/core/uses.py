@@ -36,7 +36,7 @@ from guard.core.reasons import Refused
 from guard.core.receipt import ReceiptKind
 from guard.core.record import Record, RecordKind, leaf
 from guard.core.stories import AuthorityStory, CaptureStory
-from guard.core.trust import PinnedRoots
+from guard.core.trust import PinnedRoots, TrustPolicy
 from guard.core.window import Window
 
 __all__ = ["USE_KINDS", "Disruption", "Outcome", "SampleCommitment", "Use", "UseBook"]
@@ -134,6 +134,11 @@ class UseBook:
         self._certificates: list[Filing] = []
         self._deleted: dict[str, list[datetime]] = {}
         self._faults: dict[str, tuple[str, str, datetime, datetime | None]] = {}
+
+    @property
+    def policy(self) -> TrustPolicy | None:
+        """The trust policy in force after the last record; None before the first."""
+        return self.history.policy
 
     def apply(self, index: int, record: Record) -> None:
         """Take in a record. What cannot be read is a discrepancy of the history."""
