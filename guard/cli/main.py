@@ -24,6 +24,7 @@ from guard.cli.invocation import Group, Invocation
 from guard.cli.log_commands import log
 from guard.cli.output import Output, plain
 from guard.cli.registering_commands import ticket, warrant
+from guard.cli.report_commands import report
 from guard.cli.server_commands import serve, witness
 from guard.cli.setup_commands import certificate, init
 from guard.cli.status_commands import node, status
