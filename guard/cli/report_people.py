@@ -21,7 +21,7 @@ from guard.api.v1.audit_service_pb2 import FileCertificateRequest, FileReviewReq
 from guard.api.v1.authority_service_pb2 import GetAuthorityRequest
 from guard.cli.connection import Connection
 from guard.cli.exits import TroubleError, UsageTroubleError, asking, checking
-from guard.cli.invocation import Invocation, passes
+from guard.cli.invocation import Command, Invocation, passes
 from guard.cli.log_sources import read_file
 from guard.cli.plain_words import grid
 from guard.cli.profile import write_whole
@@ -51,7 +51,7 @@ _SIGNED: Final = (
 _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 
 
-@click.command("certify")
+@click.command("certify", cls=Command)
 @click.argument("path", metavar="FILE", type=_FILE)
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE"
@@ -94,7 +94,7 @@ def certify(invocation: Invocation, path: Path, out: Path, *, yes: bool) -> None
     )
 
 
-@click.command("review")
+@click.command("review", cls=Command)
 @click.argument("path", metavar="FILE", type=_FILE)
 @click.option("--result", required=True, help="In a sentence, for the record. Name no subject.")
 @passes

@@ -21,7 +21,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from guard.api.v1.audit_service_pb2 import CommitSampleRequest
 from guard.cli.audit_history import Told
 from guard.cli.exits import UsageTroubleError, auditing
-from guard.cli.invocation import Invocation, passes
+from guard.cli.invocation import Command, Invocation, passes
 from guard.cli.log_sources import at_log, log_policy, read_file, under_policy
 from guard.cli.public_log import open_public_log
 from guard.core.discrepancies import Discrepancy, Discrepant
@@ -99,7 +99,7 @@ def sampled(
     }
 
 
-@click.command("sample-check")
+@click.command("sample-check", cls=Command)
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path, exists=True))
 @at_log
 @under_policy

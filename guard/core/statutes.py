@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import zip_longest
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -185,7 +186,7 @@ def _identifier(use: Use) -> str | None:
 def _times(use: Use) -> list[dict[str, str | None]]:
     """Pair each beginning with the end that followed it."""
     pairs: list[dict[str, str | None]] = []
-    for begun, following in zip(use.armed, [*use.armed[1:], None], strict=True):
+    for begun, following in zip_longest(use.armed, use.armed[1:]):
         ends = (e for e in use.ended if e.time >= begun and (not following or e.time <= following))
         end: End | None = max(ends, key=lambda each: each.time, default=None)
         pairs.append({"from": format_time(begun), "to": _time(end.time if end else None)})

@@ -1,0 +1,192 @@
+"""Every field that a statute asks for, from a history of real use cases."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from guard.app.denial import Denied
+from guard.core.fields import format_time
+from guard.core.instruments import Instrument
+from guard.core.receipt import ReceiptKind
+from guard.core.statutes import CERTIFIED, LOGGED, certification, counts, log_entry
+from guard.core.uses import Outcome, Use, UseBook
+from guard.core.window import Window
+from tests.builders.chronicle import Chronicle
+from tests.builders.deployment import SUBJECT, TEST_SUBJECT
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+async def log(tmp_path: Path) -> AsyncIterator[Chronicle]:
+    """Run use cases with a clock at hand."""
+    async with Chronicle(tmp_path) as made:
+        yield made
+
+
+def book(log: Chronicle) -> UseBook:
+    made = UseBook(log.site.pinned)
+    for index, record in enumerate(log.records()):
+        made.apply(index, record)
+    return made
+
+
+def uses(log: Chronicle) -> list[Use]:
+    period = Window(not_before=log.site.now - HOUR, not_after=log.now + HOUR)
+    return book(log).uses(period)
+
+
+async def warranted(log: Chronicle) -> str:
+    """Run a warrant's capture from its beginning to its end; return the grant."""
+    await log.approved(Instrument.INTERCEPTION_ORDER)
+    await log.sweep.run()
+    (granted,) = [each for each in log.records() if each.kind == "capture_granted"]
+    grant_id = str(granted.body["grant_id"])
+    await log.run_capture(grant_id)
+    return grant_id
+
+
+async def test_the_certification_has_its_six_fields(log: Chronicle) -> None:
+    """47 CFR 1.20004(a)(1) to (6): all but the sealed identifiers and the overseer are there."""
+    grant_id = await warranted(log)
+    (use,) = book(log).find(grant_id)
+    made = certification(use)
+    assert list(CERTIFIED) == [
+        *("identifiers", "started", "officer", "authorized_by", "type", "overseer")
+    ]
+    assert made["started"] == format_time(log.site.now)
+    assert made["officer"] == "Special Agent K. Lindqvist, Federal Bureau"
+    assert made["authorized_by"] == "Judge R. Alvarez, District Court, Eastern District"
+    assert made["type"].startswith("interception order (Title III")
+    assert (made["identifiers"], made["overseer"]) == (None, None)
+    assert made["authorized"] is True
+    assert len(made["subjects_commitment"]) == 64
+    assert SUBJECT not in str(made)
+
+
+async def test_an_entry_of_the_log_has_its_six_fields(log: Chronicle) -> None:
+    """TKÜV section 16(1) Nr. 1 to 6; number 5 only when it is asked for."""
+    await warranted(log)
+    (use,) = uses(log)
+    made = log_entry(use, persons=True)
+    assert set(LOGGED) <= made.keys()
+    assert made["reference"] == "CASE-2026-0042"
+    assert made["identifier"].startswith("sealed, SHA-256 ")
+    assert made["times"] == [{"from": format_time(log.site.now), "to": format_time(log.now)}]
+    assert made["delivered_to"] == [log.site.people["legal-1"].recipient]
+    assert (made["entered_by"], made["registered_by"]) == ("legal-1", "legal-1")
+    assert made["approved_by"] == ["legal-2"]
+    assert made["entered_at"] == format_time(log.site.now)
+    without = log_entry(use, persons=False)
+    assert not {"entered_by", "registered_by", "approved_by", "started_by"} & without.keys()
+    assert "legal-" not in str(without)
+
+
+async def test_the_union_of_fields_is_in_every_entry(log: Chronicle) -> None:
+    """What the statutes ask for besides: counts, level, node, equipment, planned end, why."""
+    await warranted(log)
+    (use,) = uses(log)
+    made = log_entry(use, persons=False)
+    expected = {
+        "instrument": "interception_order",
+        "legal_basis": "18 U.S.C. § 2518",
+        "issuing_authority": "District Court, Eastern District",
+        "outcome": "ran",
+        "level": "content",
+        "node": "node-1",
+        "test": False,
+        "abusive_or_faulty": False,
+        "segments": 1,
+        "packets": 3,
+        "bytes": 300,
+        "drops": 0,
+        "extends": 0,
+        "equipment": log.site.nodes["node-1"].signer.public_key.keyid,
+        "planned_to": format_time(log.site.now + HOUR),
+    }
+    assert {name: made[name] for name in expected} == expected
+    assert len(made["order_sha256"]) == 64
+    assert {each["why"] for each in made["ended"]} == {"stopped"}
+
+
+async def test_refused_requests_and_tests_are_uses_too(log: Chronicle) -> None:
+    """A denied request, a denied registration, a grant that the node refused, a test, an incident."""
+    with pytest.raises(Denied):
+        await log.capture("00000000-0000-4000-8000-000000000000")
+    with pytest.raises(Denied):
+        await log.register(log.site.register(log.site.authority()), by="lead-1")
+    refused = await log.grant()
+    await log.node.send(log.node.receipt(refused, ReceiptKind.REFUSED, reason="clock_in_doubt"))
+    test = await log.approved(Instrument.TEST)
+    await log.run_capture(await log.grant(test))
+    await log.node.send(log.node.receipt(None, ReceiptKind.INCIDENT, what="recording_refused"))
+    found = uses(log)
+    assert [(each.outcome, each.reason) for each in found] == [
+        (Outcome.DENIED, "authority_unknown"),
+        (Outcome.DENIED, "caller_role_wrong"),
+        (Outcome.NEVER_RAN, "clock_in_doubt"),
+        (Outcome.RAN, ""),
+        (Outcome.INCIDENT, "recording_refused"),
+    ]
+    assert [each.test for each in found] == [False, False, False, True, False]
+    assert [each.under_suspicion for each in found] == [True, True, False, False, True]
+    denied = log_entry(found[1], persons=True)
+    assert (denied["reference"], denied["entered_by"]) == ("CASE-2026-0042", "lead-1")
+    assert denied["identifier"].startswith("sealed")
+    told = str([log_entry(each, persons=True) for each in found])
+    assert SUBJECT not in told
+    assert TEST_SUBJECT not in told
+
+
+async def test_an_extension_is_counted_by_its_reference(log: Chronicle) -> None:
+    """A second warrant of the same reference extends the first."""
+    await warranted(log)
+    second = await log.approved(Instrument.INTERCEPTION_ORDER)
+    await log.sweep.run()
+    first, then = uses(log)
+    assert (first.extends, then.extends, then.authority_id) == (0, 1, second)
+
+
+async def test_what_may_be_published(log: Chronicle) -> None:
+    """Numbers alone, and small ones only on request."""
+    await warranted(log)
+    for _ in range(6):
+        with pytest.raises(Denied):
+            await log.capture("00000000-0000-4000-8000-000000000000")
+    period = Window(not_before=log.site.now - HOUR, not_after=log.now + HOUR)
+    exact: dict[str, Any] = counts(book(log), period, suppress=False)
+    assert exact["authorities"]["interception_order"] == {
+        "registered": 1,
+        "approved": 1,
+        "revoked": 0,
+        "expired": 0,
+    }
+    assert (exact["interceptions"], exact["packets"]) == ({"interception_order": 1}, 3)
+    assert (exact["denied"], exact["days_authorized"], exact["days_active"]) == (
+        {"authority_unknown": 6},
+        1,
+        1,
+    )
+    public = counts(book(log), period, suppress=True)
+    assert public["interceptions"] == {"interception_order": "<5"}
+    assert public["denied"] == {"authority_unknown": 6}
+    assert public["authorities"]["interception_order"]["revoked"] == 0
+    assert "CASE-2026-0042" not in str(public)
+    assert "node-1" not in str(public)
+
+
+async def test_a_use_belongs_to_the_period_in_which_it_was_entered(log: Chronicle) -> None:
+    """The period is half-open, and counted by the entry's own time."""
+    await warranted(log)
+    now = log.site.now
+    for start, end, listed in (
+        (now, now + HOUR, 1),
+        (now - HOUR, now, 0),
+        (now + timedelta(microseconds=1), now + HOUR, 0),
+    ):
+        assert len(book(log).uses(Window(not_before=start, not_after=end))) == listed
