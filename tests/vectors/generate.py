@@ -6,12 +6,14 @@ an age file does not, so ``subjects.age`` is made once and kept, and everything 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import sys
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +26,33 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from guard.core import envelope as dsse
+from guard.core import sampling
 from guard.core.authority import Authority, encode_authority
+from guard.core.checkpoint import Checkpoint, cosign, sign_checkpoint
 from guard.core.envelope import Kind
+from guard.core.filing import Filing, FilingKind, encode_filing
 from guard.core.instruments import Instrument
+from guard.core.merkle import Tree, leaf_hash
+from guard.core.note import parse_note, with_signatures
 from guard.core.receipt import FIRST_PREVIOUS, Receipt, ReceiptKind, encode_receipt
+from guard.core.record import Record, RecordKind, encode_opening, leaf
 from guard.core.subjects import commitment, encode_subjects
+from guard.core.tiles import encode_bundle
 from guard.core.trust import encode_roots
-from tests.builders.deployment import Deployment, Source, seal, sign, subject
+from guard.core.window import Window
+from tests.builders.deployment import (
+    LOG_NAME,
+    WITNESS_NAME,
+    Deployment,
+    Source,
+    seal,
+    sign,
+    subject,
+)
 
 HERE = Path(__file__).parent
 SALT = bytes(range(32))
+_ENTRIES = 7
 _IDENTITIES = (
     "AGE-SECRET-KEY-1ZKSDVSZGM3Y5VQ7EK573D5C9RWGCLU8N79Y3G56DP5XG0WRPMZXQTHSHUX",
     "AGE-SECRET-KEY-1342LA3AE2ATA0JJMAJF0GNFKEXU67PDAE4PAAXRX24P0CS5TXXCQKG8NAQ",
@@ -97,6 +116,9 @@ def generate(sealed: bytes | None = None) -> dict[str, bytes]:
         "grant.dsse.json": evidence.grant,
         "grant.tlog-proof": evidence.proof,
         "receipt.dsse.json": receipt,
+        "heartbeat.dsse.json": _heartbeat(deployment, dsse.digest(receipt)),
+        "review.dsse.json": _review(deployment),
+        **_log(deployment),
         "refused.json": _json(list(_refused(deployment, ticket, approved))),
     }
 
@@ -122,6 +144,70 @@ def _receipt(deployment: Deployment, digest: str) -> bytes:
     )
     signer = deployment.nodes["node-1"].signer
     return sign(encode_receipt(receipt), Kind.RECEIPT, [signer])
+
+
+def _heartbeat(deployment: Deployment, previous: str) -> bytes:
+    receipt = Receipt(
+        node="node-1",
+        sequence=2,
+        previous=previous,
+        kind=ReceiptKind.HEARTBEAT,
+        time=deployment.now,
+        grant_id=None,
+        details={"every": 180, "armed": 0, "part": 1, "parts": 1},
+    )
+    signer = deployment.nodes["node-1"].signer
+    return sign(encode_receipt(receipt), Kind.RECEIPT, [signer])
+
+
+def _review(deployment: Deployment) -> bytes:
+    filing = Filing(
+        kind=FilingKind.REVIEW,
+        by="auditor-1",
+        time=deployment.now,
+        document=hashlib.sha256(b"the report").hexdigest(),
+        period=Window(
+            not_before=deployment.now - timedelta(days=90),
+            not_after=deployment.now - timedelta(days=1),
+        ),
+        result="as ordered",
+    )
+    return sign(encode_filing(filing), Kind.FILING, [deployment.people["auditor-1"].signer])
+
+
+def _log(deployment: Deployment) -> dict[str, bytes]:
+    """Make a public log of a few entries, and the sample that a nonce draws from it."""
+    tree, leaves, openings = Tree(), [], []
+    for number in range(_ENTRIES):
+        record = Record(
+            kind=RecordKind.CAPTURE_DENIED,
+            time=deployment.now + timedelta(seconds=number),
+            body={"number": number},
+            salt=deployment.source.salt(),
+        )
+        leaves.append(leaf(record))
+        openings.append(encode_opening(record))
+        tree.append(leaf_hash(leaves[-1]))
+    head = Checkpoint(origin=LOG_NAME, size=tree.size, root=tree.root())
+    note = parse_note(sign_checkpoint(head, LOG_NAME, deployment.log_key))
+    cosigned = cosign(note, WITNESS_NAME, deployment.witness_key, deployment.now)
+    hashes = {index: leaf_hash(each) for index, each in enumerate(leaves)}
+    nonce = deployment.source.salt()
+    return {
+        "log-policy": deployment.policy.log.text.encode(),
+        "log-checkpoint": with_signatures(note, [cosigned]).encode(),
+        "log-tile": tree.nodes(0, 0, _ENTRIES),
+        "log-entries": encode_bundle(leaves),
+        "log.json": _json(
+            {
+                "openings": [base64.b64encode(each).decode() for each in openings],
+                "nonce": nonce.hex(),
+                "commitment": sampling.commitment(nonce),
+                "root": head.root.hex(),
+                "sample": list(sampling.sample(sampling.seed(head.root, nonce), hashes)),
+            }
+        ),
+    }
 
 
 def _keys(deployment: Deployment) -> dict[str, Any]:

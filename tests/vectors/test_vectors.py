@@ -99,3 +99,40 @@ def test_the_refused(case: dict[str, str]) -> None:
     trusted = advance(parse_roots(read("roots.json")), [read("trust-policy.dsse.json")], now=NOW)
     with refuses(Reason(case["reason"])):
         require_approved(case["envelope"].encode(), trusted.policy, now=NOW)
+
+
+def test_the_public_log_by_hand() -> None:
+    """Tile, bundle, leaves, root and sample, computed here with SHA-256 and nothing of ours."""
+
+    def sha(data: bytes) -> bytes:
+        return hashlib.sha256(data).digest()
+
+    said = json.loads(read("log.json"))
+    bundle, leaves = read("log-entries"), []
+    while bundle:
+        length = int.from_bytes(bundle[:2])
+        leaves.append(bundle[2 : 2 + length])
+        bundle = bundle[2 + length :]
+    hashes = [sha(b"\x00" + leaf) for leaf in leaves]
+    assert b"".join(hashes) == read("log-tile")
+    for leaf, opening in zip(leaves, said["openings"], strict=True):
+        opened = json.loads(base64.b64decode(opening))
+        salt, body = (base64.b64decode(opened[name]) for name in ("salt", "body"))
+        digest = sha(salt + body).hex()
+        expected = {"digest": digest, "kind": opened["kind"], "time": opened["time"]}
+        assert leaf == json.dumps(expected, separators=(",", ":"), sort_keys=True).encode()
+
+    def root(nodes: list[bytes]) -> bytes:
+        if len(nodes) == 1:
+            return nodes[0]
+        split = 1 << ((len(nodes) - 1).bit_length() - 1)
+        return sha(b"\x01" + root(nodes[:split]) + root(nodes[split:]))
+
+    assert root(hashes).hex() == said["root"]
+    checkpoint = read("log-checkpoint").decode().split("\n")
+    assert checkpoint[1:3] == ["7", base64.b64encode(root(hashes)).decode()]
+    nonce = bytes.fromhex(said["nonce"])
+    assert sha(nonce).hex() == said["commitment"]
+    seed = sha(b"callguard-sample-v1\n" + root(hashes) + nonce)
+    ranked = sorted(range(7), key=lambda index: sha(seed + hashes[index]))
+    assert sorted(ranked[:2]) == said["sample"]
