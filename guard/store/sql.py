@@ -7,6 +7,8 @@
 4. A checkpoint replaces only the very checkpoint it was built on (compare and swap of all its
    bytes), so two guards never sign two histories into one store.
 5. Every failure of the driver is LedgerUnavailable, except a broken rule, which is ChangeRefused.
+
+Longer than other files because a view has one method for each question that is asked of it.
 """
 
 from __future__ import annotations

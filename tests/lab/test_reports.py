@@ -45,6 +45,7 @@ def report(lab: Deployment, *words: str) -> Any:
 
 def test_reports_say_what_the_calls_were(own_lab: Deployment, tmp_path: Path) -> None:
     """Each field of both statutes, from calls that were made, requests refused and a test."""
+    # Longer than others because it is one story, and each step needs those before it.
     lab = own_lab
     began = datetime.now(UTC).replace(microsecond=0)
     nobody = "00000000-0000-4000-8000-000000000000"

@@ -203,6 +203,7 @@ def test_a_sample_is_drawn_examined_and_checked_from_outside(
     own: Running, callguard: Callguard, tmp_path: Path
 ) -> None:
     """The log with its sample; an outsider recomputes it; steering it is seen; the review is filed."""
+    # Longer than others because it is one story, and each step needs those before it.
 
     def as_(person: str, *words: str | Path) -> Answer:
         return callguard("--profile", own.person(person), *words)
@@ -280,6 +281,7 @@ def test_the_overseer_completes_and_signs_the_certification(
     own: Running, callguard: Callguard, tmp_path: Path
 ) -> None:
     """The auditor's draft has no number; the overseer's certificate has; its digest is on record."""
+    # Longer than others because it is one story, and each step needs those before it.
 
     def as_(person: str, *words: str | Path) -> Answer:
         return callguard("--profile", own.person(person), *words)
