@@ -13,10 +13,15 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["Format", "rendered"]
+from guard.cli.exits import UsageTroubleError
+from guard.cli.log_sources import read_file
 
+__all__ = ["Format", "read_report", "rendered"]
+
+_LARGEST: Final = 256 * 1024 * 1024
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 _STYLE: Final = """
 body { font: 11pt/1.4 serif; max-width: 60em; margin: 2em auto; color: #000; background: #fff }
@@ -50,6 +55,18 @@ def rendered(report: Mapping[str, Any], how: Format, *, titles: Mapping[str, str
             return _csv(report, titles)
         case Format.HTML:
             return _html(report, titles)
+
+
+def read_report(path: Path) -> Mapping[str, Any]:
+    """Read a report in JSON; raises UsageTroubleError or TroubleError."""
+    data = read_file(path)
+    try:
+        report = json.loads(data) if len(data) <= _LARGEST else None
+    except (ValueError, RecursionError):
+        report = None
+    if not isinstance(report, dict):
+        raise UsageTroubleError(f"{path} is no report in JSON")
+    return report
 
 
 def _entries(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:

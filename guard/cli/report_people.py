@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -25,6 +24,7 @@ from guard.cli.invocation import Command, Invocation, passes
 from guard.cli.log_sources import read_file
 from guard.cli.plain_words import grid
 from guard.cli.profile import write_whole
+from guard.cli.report_files import read_report
 from guard.cli.signing import unsealed
 from guard.core import canonical
 from guard.core import envelope as dsse
@@ -37,7 +37,6 @@ from guard.core.window import Window
 
 __all__ = ["certify", "review"]
 
-_LARGEST: Final = 1024 * 1024
 # What of a draft people signed, under the same names in the authority.
 _SIGNED: Final = (
     "legal_basis",
@@ -100,7 +99,7 @@ def certify(invocation: Invocation, path: Path, out: Path, *, yes: bool) -> None
 @passes
 def review(invocation: Invocation, path: Path, result: str) -> None:
     """File what you found when you examined the sample of a TKÜV report (section 17)."""
-    report = _json(path)
+    report = read_report(path)
     try:
         start, end = parse_time(str(report["from"])), parse_time(str(report["to"]))
         period = Window(not_before=start, not_after=end)
@@ -129,22 +128,11 @@ def _signed(invocation: Invocation, filing: Filing) -> bytes:
 
 
 def _draft(path: Path) -> Mapping[str, Any]:
-    draft = _json(path)
+    draft = read_report(path)
     names = {*CERTIFIED, *_SIGNED, "grant_id", "authority_id"}
     if not names <= draft.keys() or not isinstance(draft["grant_id"], str):
         raise UsageTroubleError(f"{path} is no draft of one grant: make it with `report calea`")
     return draft
-
-
-def _json(path: Path) -> Mapping[str, Any]:
-    data = read_file(path)
-    try:
-        found = json.loads(data) if len(data) <= _LARGEST else None
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise UsageTroubleError(f"{path} is no report in JSON")
-    return found
 
 
 def _authority(connection: Connection, draft: Mapping[str, Any]) -> Authority:

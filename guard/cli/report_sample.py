@@ -8,12 +8,11 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -22,8 +21,9 @@ from guard.api.v1.audit_service_pb2 import CommitSampleRequest
 from guard.cli.audit_history import Told
 from guard.cli.exits import UsageTroubleError, auditing
 from guard.cli.invocation import Command, Invocation, passes
-from guard.cli.log_sources import at_log, log_policy, read_file, under_policy
+from guard.cli.log_sources import at_log, log_policy, under_policy
 from guard.cli.public_log import open_public_log
+from guard.cli.report_files import read_report
 from guard.core.discrepancies import Discrepancy, Discrepant
 from guard.core.fields import format_time, parse_time
 from guard.core.logaudit import parse_entry, trusted_head
@@ -37,8 +37,6 @@ from guard.core.uses import USE_KINDS, Use, UseBook
 from guard.core.window import Window
 
 __all__ = ["Draw", "drawn", "redrawn", "sample_check", "sampled"]
-
-_LARGEST: Final = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ def drawn(invocation: Invocation, period: Window) -> Draw:
 
 def redrawn(path: Path, period: Window) -> Draw:
     """Take the draw of an earlier report of the same period."""
-    report = _read(path)
+    report = read_report(path)
     if (report.get("from"), report.get("to")) != _times(period):
         raise UsageTroubleError(f"{path} is a report of another period")
     nonce, index, _ = _draw_of(report, path)
@@ -110,7 +108,7 @@ def sample_check(
     """Check that the sample of a TKÜV report was not steered, with the public log alone."""
     if where is None:
         raise UsageTroubleError("name the public log with --log DIR or --log URL")
-    report = _read(path)
+    report = read_report(path)
     files = open_public_log(where)
     trusted = log_policy(invocation, files, policy)
     with auditing():
@@ -196,17 +194,6 @@ def _draw_of(report: Mapping[str, Any], path: Path) -> tuple[bytes, int, bytes]:
         return decode_base64(found["nonce"]), int(found["index"]), decode_base64(found["root"])
     except (KeyError, TypeError, ValueError, Refused) as error:
         raise UsageTroubleError(f"{path} is no report with a sample") from error
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    data = read_file(path)
-    try:
-        report = json.loads(data) if len(data) <= _LARGEST else None
-    except (ValueError, RecursionError):
-        report = None
-    if not isinstance(report, dict):
-        raise UsageTroubleError(f"{path} is no report in JSON")
-    return report
 
 
 def _times(period: Window) -> tuple[str, str]:
