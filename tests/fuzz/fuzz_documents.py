@@ -1,7 +1,8 @@
 """Coverage-guided fuzzing of the readers of documents and of the log's formats.
 
 Documents are envelope, authority, trust policy, grant, receipt, roots, subjects. The log's are note,
-key, checkpoint, cosigned checkpoint, proof, witness request, log policy, tile and bundle.
+key, checkpoint, cosigned checkpoint, proof, witness request, log policy, tile, bundle, filing, and
+a record's opening with the fact in it.
 
     python -m tests.fuzz.fuzz_documents -max_total_time=60 [CORPUS_DIR]
 
@@ -34,6 +35,8 @@ with atheris.instrument_imports(include=["guard.core"]):
         verify_checkpoint,
     )
     from guard.core.envelope import Kind
+    from guard.core.facts import read_fact
+    from guard.core.filing import encode_filing, parse_filing
     from guard.core.grant import encode_grant, parse_grant
     from guard.core.logpolicy import parse_log_policy, policy_text
     from guard.core.note import (
@@ -47,6 +50,7 @@ with atheris.instrument_imports(include=["guard.core"]):
     from guard.core.proof import encode_proof, parse_proof
     from guard.core.reasons import Refused
     from guard.core.receipt import encode_receipt, parse_receipt
+    from guard.core.record import encode_opening, parse_opening
     from guard.core.subjects import parse_subjects
     from guard.core.tiles import encode_bundle, parse_bundle, parse_tile
     from guard.core.trust import encode_policy, encode_roots, parse_policy, parse_roots
@@ -93,6 +97,14 @@ def trusted(data: bytes) -> None:
         raise AssertionError("a checkpoint is trusted that nobody signed")
 
 
+def opened(data: bytes) -> None:
+    """Read a record's opening, and what the record says."""
+    record = parse_opening(data)
+    if encode_opening(record) != data:
+        raise AssertionError("an opening reads to what writes to other bytes")
+    read_fact(7, record)
+
+
 READERS: list[tuple[Callable[[bytes], Any], Callable[[Any], bytes] | None]] = [
     (lambda data: dsse.parse(data, Kind.AUTHORITY), dsse.encode),
     (parse_authority, encode_authority),
@@ -113,6 +125,8 @@ READERS: list[tuple[Callable[[bytes], Any], Callable[[Any], bytes] | None]] = [
     (lambda data: parse_log_policy(text(data)), lambda policy: raw(policy.text)),
     (parse_tile, b"".join),
     (parse_bundle, encode_bundle),
+    (parse_filing, encode_filing),
+    (opened, None),
 ]
 
 
@@ -157,6 +171,8 @@ def log_seeds() -> list[bytes]:
         13: [raw(POLICY.text)],
         14: [b"\x07" * 96],
         15: [encode_bundle([b"a leaf", b"", b"another"])],
+        16: [dsse.parse((VECTORS / "review.dsse.json").read_bytes(), Kind.FILING).payload],
+        17: [parse_proof(proof).extra],
     }
     return [bytes([reader]) + seed for reader, seeds in made.items() for seed in seeds]
 
