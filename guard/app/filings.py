@@ -1,7 +1,7 @@
 """Taking in what people file about the records, and the commitments of samples.
 
 1. A filing counts when its signer is the caller, with a key that is valid now, and it names the
-   caller. A certificate speaks of a grant that the guard knows.
+   caller. A certificate speaks of a grant or a use that is on record, a review of a sample that is.
 2. A sample is committed to after its period is over, under `guard.core.sampling`.
 3. Each is on record before it is answered. The documents themselves stay with the people.
 """
@@ -20,6 +20,7 @@ from guard.core.filing import Filing, FilingKind, parse_filing
 from guard.core.reasons import Reason, Refused
 from guard.core.record import RecordKind
 from guard.core.trust import Principal, TrustPolicy
+from guard.core.uses import USE_KINDS
 from guard.core.window import Window
 
 __all__ = ["Filings"]
@@ -28,6 +29,8 @@ _RECORDS: Final = {
     FilingKind.CERTIFICATE: RecordKind.CERTIFICATE_FILED,
     FilingKind.REVIEW: RecordKind.REVIEW_FILED,
 }
+
+_SAMPLES: Final = frozenset({RecordKind.SAMPLE_COMMITTED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +63,29 @@ class Filings:
 
         def rule(view: Reads, index: int, now: datetime) -> Plan[int]:
             filing = _verified(envelope, kind, caller, self.office.policy, now)
-            if filing.grant_id is not None and view.capture(filing.grant_id) is None:
-                raise Refused(Reason.CAPTURE_UNKNOWN, "there is no such grant")
+            _require_known(view, filing)
             body: dict[str, Any] = {
                 "by": caller.name,
                 "document": encode_base64(envelope),
                 "document_digest": filing.document,
             }
-            if filing.grant_id is not None:
-                body["grant_id"] = filing.grant_id
+            for name in ("grant_id", "record", "sample"):
+                if (about := getattr(filing, name)) is not None:
+                    body[name] = about
             record = self.office.record(_RECORDS[kind], now, body)
             return Plan(result=index, records=(record,))
 
         about = {"method": f"file_{kind}", "principal": caller.name}
         return await self.office.decide(rule, about)
+
+
+def _require_known(view: Reads, filing: Filing) -> None:
+    """Refuse (CAPTURE_UNKNOWN) a filing about what is not on record."""
+    if filing.grant_id is not None and view.capture(filing.grant_id) is None:
+        raise Refused(Reason.CAPTURE_UNKNOWN, "there is no such grant")
+    for index, kinds in ((filing.record, USE_KINDS), (filing.sample, _SAMPLES)):
+        if index is not None and not any(e.kind in kinds for e in view.entries(index, 1)):
+            raise Refused(Reason.CAPTURE_UNKNOWN, "no such use or sample is on record")
 
 
 def _verified(

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -27,13 +26,12 @@ from guard.cli.log_verification import checked_checkpoint, fetched_entries, reme
 from guard.cli.record_source import exported_entries, kept_checkpoint
 from guard.core.checkpoint import Checkpoint, parse_checkpoint
 from guard.core.discrepancies import Discrepancy, Discrepant
-from guard.core.fields import parse_time
 from guard.core.frontier import Frontier
 from guard.core.history import History
 from guard.core.logaudit import Head, trusted_head
 from guard.core.merkle import leaf_hash
 from guard.core.reasons import Refused
-from guard.core.record import Entry, Record
+from guard.core.record import Entry
 from guard.core.trust import PinnedRoots, TrustPolicy
 
 __all__ = ["Told", "read_book", "read_history"]
@@ -49,11 +47,8 @@ class Book(Protocol):
     def policy(self) -> TrustPolicy | None:
         """The trust policy in force after the last record; None before the first."""
 
-    def apply(self, index: int, record: Record) -> None:
-        """Take in a record."""
-
-    def erased(self, index: int, kind: str, time: datetime) -> None:
-        """Take note that a record is erased."""
+    def take(self, index: int, entry: Entry) -> None:
+        """Take in an entry, erased or not; raises Refused for one that is not what it must be."""
 
 
 B = TypeVar("B", bound=Book)
@@ -165,10 +160,7 @@ def _take(
 
 def _apply(history: Book, index: int, entry: Entry) -> None:
     try:
-        if entry.erased:
-            history.erased(index, entry.kind, parse_time(entry.time))
-        else:
-            history.apply(index, entry.record())
+        history.take(index, entry)
     except Refused as refused:
         sentence = f"record {index}: {refused.detail}"
         raise Discrepant(Discrepancy.RECORD_ALTERED, sentence, index=index) from refused

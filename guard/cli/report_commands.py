@@ -3,7 +3,8 @@
 1. Reports are made by auditors, who alone read records, and without the identifiers: those are
    sealed. The overseer puts them in with `certify`, on their own machine.
 2. Every report says by what its records are vouched for, and what in them is not right. A
-   discrepancy ends with status 3, after the report is written: it is a finding, not a failure.
+   discrepancy ends with status 3, after the report is written: it is a finding, not a failure. What
+   is meant for the public says only how many there are: their sentences name nodes and grants.
 3. A file is made anew, for its owner alone.
 """
 
@@ -31,7 +32,7 @@ from guard.core.answers import Discrepancy
 from guard.core.fields import format_time
 from guard.core.interceptions import interceptions
 from guard.core.statutes import CERTIFIED, LOGGED, certification, counts, log_entry
-from guard.core.uses import UseBook
+from guard.core.uses import Outcome, Use, UseBook
 from guard.core.window import Window
 
 __all__ = ["report"]
@@ -70,7 +71,7 @@ def _period(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @report.command("calea")
-@click.argument("identifier", metavar="GRANT|AUTHORITY", type=ID)
+@click.argument("identifier", metavar="GRANT|AUTHORITY|RECORD")
 @_sources
 @passes
 def calea(
@@ -84,17 +85,28 @@ def calea(
 ) -> None:
     """Draft the certification of 47 CFR 1.20004(a) for one grant, or for each of an authority.
 
+    What was denied, or captured without a grant, is named by the number of its record.
     The overseer completes and signs the JSON with `callguard report certify FILE`.
     """
+    _require_new(out)
+    wanted: str | int = (
+        int(identifier) if identifier.isdecimal() else ID.convert(identifier, None, None)
+    )
     told = _told(invocation, "report calea", records, roots)
-    found = [certification(each) for each in told.history.find(identifier) if each.grant_id]
-    if not found:
+    uses = [e for e in told.history.find(wanted) if isinstance(wanted, int) or _is_grant(e)]
+    if not uses:
         raise TroubleError("no grant has this id, nor one under an authority of it")
+    found = [certification(each) for each in uses]
     made = _head("Certification of interception, 47 CFR 1.20004(a)", invocation, told)
     made |= found[0] if len(found) == 1 else {"entries": found}
     if len(found) == 1:
         made["signature_lines"] = True
-    _finish(invocation, made, Format(how), out, CERTIFIED, _amiss(told, None, invocation.now()))
+    amiss = [*told.history.history.discrepancies, *(e for use in uses for e in use.amiss)]
+    _finish(invocation, made, Format(how), out, CERTIFIED, amiss)
+
+
+def _is_grant(use: Use) -> bool:
+    return use.outcome in {Outcome.RAN, Outcome.NEVER_RAN}
 
 
 @report.command("tkuev")
@@ -119,6 +131,7 @@ def tkuev(  # noqa: PLR0913 - one for each option
 
     The sample is drawn so that neither side can steer it: see `callguard report sample-check`.
     """
+    _require_new(out)
     period = _window(start, end)
     draw: Draw | None = redrawn(again, period) if again else None
     if draw is None and records is None:
@@ -156,11 +169,13 @@ def counts_command(
     out: Path | None,
 ) -> None:
     """Count orders, interceptions and refusals of a period, for a transparency report."""
+    _require_new(out)
     period = _window(start, end)
     told = _told(invocation, "report counts", records, roots)
     made = _head("Interceptions in numbers", invocation, told)
     made |= counts(told.history, period, suppress=not exact)
-    _finish(invocation, made, Format(how), out, {}, _amiss(told, period, invocation.now()))
+    amiss = _amiss(told, period, invocation.now())
+    _finish(invocation, made, Format(how), out, {}, amiss, public=not exact)
 
 
 def _told(
@@ -184,18 +199,21 @@ def _head(title: str, invocation: Invocation, told: Told[UseBook]) -> dict[str, 
     }
 
 
-def _examine(in_sample: bool, use: Any) -> list[str]:  # noqa: ANN401, FBT001 - a use
+def _examine(in_sample: bool, use: Use) -> list[str]:  # noqa: FBT001 - reads as a sentence
     """Say why an entry is to be examined: in the sample, a test, under suspicion; or not at all."""
     reasons = {"sample": in_sample, "test": use.test, "suspicion": use.under_suspicion}
     return [name for name, holds in reasons.items() if holds]
 
 
-def _amiss(told: Told[UseBook], period: Window | None, now: datetime) -> list[Discrepancy]:
-    """Return what of the period is not right, or of all records."""
-    history = told.history.history
-    if period is None:
-        return list(history.discrepancies)
-    return list(interceptions(history, period, now=now).discrepancies)
+def _amiss(told: Told[UseBook], period: Window, now: datetime) -> list[Discrepancy]:
+    """Return what of the period is not right."""
+    return list(interceptions(told.history.history, period, now=now).discrepancies)
+
+
+def _require_new(out: Path | None) -> None:
+    """Refuse a file that is there, before anything is put on record for it (rule 3)."""
+    if out is not None and out.exists():
+        raise UsageTroubleError(f"{out} is there already; name a new file")
 
 
 def _finish(
@@ -205,17 +223,18 @@ def _finish(
     out: Path | None,
     titles: Mapping[str, str],
     amiss: list[Discrepancy],
+    *,
+    public: bool = False,
 ) -> None:
     """Write the report, and end with the first discrepancy (rule 2)."""
-    made["discrepancies"] = [
+    told = [
         {"kind": each.kind.value, "sentence": each.sentence, "record": each.index} for each in amiss
     ]
+    made["discrepancies"] = len(told) if public else told
     text = rendered(made, how, titles=titles)
     if out is None:
         click.echo(text, nl=False)
     else:
-        if out.exists():
-            raise UsageTroubleError(f"{out} is there already; name a new file")
         write_whole(out, text.encode())
         invocation.output.done({"out": str(out), "format": how.value}, f"Written to {out}.")
     if amiss:

@@ -1,7 +1,9 @@
 """What people add to reports with their own keys: the overseer's certificate, the review's result.
 
 1. `certify` opens the sealed subjects with the person's own key and holds them against the
-   commitment, and the draft against the authority that people signed, before anything is signed.
+   commitment, and of the draft all that repeats the authority against the one that people signed,
+   before anything is signed. What was denied or captured without a grant has no authority to be
+   held against; begin and end are the auditor's word from the node's receipts.
 2. Nothing is signed that was not shown. With ``--json`` the person says ``--yes`` beforehand.
 3. The certificate holds the identifiers: it stays with the person, readable by them alone. What is
    filed with the guard is its SHA-256.
@@ -9,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -28,25 +30,19 @@ from guard.cli.report_files import read_report
 from guard.cli.signing import unsealed
 from guard.core import canonical
 from guard.core import envelope as dsse
-from guard.core.authority import Authority, parse_authority
+from guard.core.approval import read_signed
+from guard.core.authority import Authority
 from guard.core.fields import format_time, parse_time
 from guard.core.filing import Filing, FilingKind, encode_filing
+from guard.core.note import decode_base64
 from guard.core.reasons import Refused
-from guard.core.statutes import CERTIFIED
+from guard.core.statutes import CERTIFIED, signed_members
+from guard.core.subjects import Subject, open_subjects
 from guard.core.window import Window
 
 __all__ = ["certify", "review"]
 
-# What of a draft people signed, under the same names in the authority.
-_SIGNED: Final = (
-    "legal_basis",
-    "issuing_authority",
-    "issuing_signer",
-    "presenting_officer",
-    "presenting_agency",
-    "order_sha256",
-    "subjects_commitment",
-)
+_NOT_CERTIFIED: Final = frozenset({"signature_lines", "sealed_subjects"})
 _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 
 
@@ -68,8 +64,7 @@ def certify(invocation: Invocation, path: Path, out: Path, *, yes: bool) -> None
         raise UsageTroubleError(f"{out} is there already; name a new file")
     draft = _draft(path)
     with invocation.connected() as connection:
-        authority = _authority(connection, draft)
-        completed = _completed(invocation, draft, authority)
+        completed = _completed(invocation, draft, _subjects(invocation, connection, draft))
         _show(invocation, completed)
         if not yes:
             click.confirm("Certify that it is complete and accurate?", abort=True, err=True)
@@ -83,7 +78,8 @@ def certify(invocation: Invocation, path: Path, out: Path, *, yes: bool) -> None
             by=invocation.profile.name,
             time=invocation.now().replace(microsecond=0),
             document=sha256(signed).hexdigest(),
-            grant_id=str(draft["grant_id"]),
+            grant_id=draft["grant_id"],
+            record=None if draft["grant_id"] else draft["record"],
         )
         request = FileCertificateRequest(envelope=_signed(invocation, filing))
         index = connection.call(connection.audit.FileCertificate, request).index
@@ -113,6 +109,7 @@ def review(invocation: Invocation, path: Path, result: str) -> None:
             document=sha256(read_file(path)).hexdigest(),
             period=period,
             result=result,
+            sample=_sample(report),
         )
     with invocation.connected() as connection:
         request = FileReviewRequest(envelope=_signed(invocation, filing))
@@ -129,19 +126,44 @@ def _signed(invocation: Invocation, filing: Filing) -> bytes:
 
 def _draft(path: Path) -> Mapping[str, Any]:
     draft = read_report(path)
-    names = {*CERTIFIED, *_SIGNED, "grant_id", "authority_id"}
-    if not names <= draft.keys() or not isinstance(draft["grant_id"], str):
-        raise UsageTroubleError(f"{path} is no draft of one grant: make it with `report calea`")
+    names = {*CERTIFIED, *signed_members(None), "authorized", "sealed_subjects", "authority_id"}
+    if not {*names, "grant_id", "record"} <= draft.keys() or type(draft["record"]) is not int:
+        raise UsageTroubleError(f"{path} is no draft of one use: make it with `report calea`")
     return draft
 
 
-def _authority(connection: Connection, draft: Mapping[str, Any]) -> Authority:
-    """Fetch the authority, and hold the draft against what people signed (rule 1)."""
+def _sample(report: Mapping[str, Any]) -> int | None:
+    sample = report.get("sample")
+    index = sample.get("index") if isinstance(sample, dict) else None
+    return index if type(index) is int else None
+
+
+def _subjects(
+    invocation: Invocation, connection: Connection, draft: Mapping[str, Any]
+) -> tuple[Subject, ...]:
+    """Open the identifiers, of an authority that the draft was held against (rule 1)."""
+    if draft["grant_id"]:
+        authority = _authority(invocation, connection, draft)
+        with asking():
+            return unsealed(authority, invocation.profile)
+    if draft["sealed_subjects"] is None:
+        return ()
+    with asking():
+        sealed = decode_base64(str(draft["sealed_subjects"]))
+        expected = str(draft["subjects_commitment"])
+        return open_subjects(sealed, expected, [invocation.profile.identity()])
+
+
+def _authority(
+    invocation: Invocation, connection: Connection, draft: Mapping[str, Any]
+) -> Authority:
+    policy = invocation.policy(connection).policy
     request = GetAuthorityRequest(authority_id=str(draft["authority_id"]))
     shown = connection.call(connection.authorities.GetAuthority, request).authority
     with checking("the authority"):
-        authority = parse_authority(dsse.parse(shown.envelope, dsse.Kind.AUTHORITY).payload)
-    wrong = [name for name in _SIGNED if draft[name] != getattr(authority, name)]
+        authority = read_signed(shown.envelope, policy).authority
+    expected = signed_members(authority)
+    wrong = [name for name, value in expected.items() if draft[name] != value]
     if authority.id != draft["authority_id"] or wrong:
         raise TroubleError(
             "the draft does not say what the authority says: "
@@ -151,11 +173,9 @@ def _authority(connection: Connection, draft: Mapping[str, Any]) -> Authority:
 
 
 def _completed(
-    invocation: Invocation, draft: Mapping[str, Any], authority: Authority
+    invocation: Invocation, draft: Mapping[str, Any], subjects: Sequence[Subject]
 ) -> dict[str, Any]:
-    with asking():
-        subjects = unsealed(authority, invocation.profile)
-    kept = {name: each for name, each in draft.items() if name != "signature_lines"}
+    kept = {name: each for name, each in draft.items() if name not in _NOT_CERTIFIED}
     return {
         **kept,
         "identifiers": [{"kind": each.kind.value, "value": each.value} for each in subjects],
@@ -170,6 +190,6 @@ def _show(invocation: Invocation, completed: Mapping[str, Any]) -> None:
     said = dict(completed)
     said["identifiers"] = ", ".join(each["value"] for each in completed["identifiers"])
     invocation.output.say("You are about to certify:")
-    invocation.output.console.print(
-        grid([(title, str(said[name] or "-")) for name, title in CERTIFIED.items()])
-    )
+    words = [(title, str(said[name] or "-")) for name, title in CERTIFIED.items()]
+    words.append(("With appropriate authorization", "yes" if said["authorized"] else "NO"))
+    invocation.output.console.print(grid(words))

@@ -25,10 +25,11 @@ from guard.core.answers import Discrepancy, DiscrepancyKind
 from guard.core.chains import NodeChain
 from guard.core.erasures import Erasures
 from guard.core.facts import Fact, ReceiptTaken, read_fact
+from guard.core.fields import parse_time
 from guard.core.policy import TrustPolicy
 from guard.core.reasons import Refused
 from guard.core.receipt import ReceiptKind
-from guard.core.record import Record
+from guard.core.record import Entry, Record
 from guard.core.stories import AuthorityStory, CaptureStory
 from guard.core.trust import PinnedRoots, TrustedPolicy, advance
 
@@ -62,6 +63,13 @@ class History:
     def discrepancies(self) -> list[Discrepancy]:
         """What is about no capture and no node."""
         return [*self._found, *self.erasures.discrepancies()]
+
+    def take(self, index: int, entry: Entry) -> None:
+        """Take in an entry, erased or not; raises Refused for one that is not what it must be."""
+        if entry.erased:
+            self.erased(index, entry.kind, parse_time(entry.time))
+        else:
+            self.apply(index, entry.record())
 
     def apply(self, index: int, record: Record) -> None:
         """Take in the record at ``index``; one that cannot be read is a discrepancy."""

@@ -2,7 +2,8 @@
 
 1. A use is a grant, whether it ran or not, a request that was denied, or an incident: something
    that captured, or tried to, without a grant. Tests are uses like any other. Each is entered by
-   one record, whose kind and time are public (`USE_KINDS`).
+   one record, whose kind and time are public (`USE_KINDS`). One whose record is erased is still a
+   use, of which nothing more can be said: there are no gaps.
 2. Where the fields come from, in the order of the union of 47 CFR 1.20004(a), TKÜV section 16(1)
    and 18 U.S.C. section 2519 that the records carry: the number is the record's index; reference,
    legal kind, statute, issuing authority and signer, presenting officer and agency, order's digest,
@@ -12,21 +13,30 @@
    it signs with (the equipment) from the trust policy; disruptions from the reconciliation's
    findings about that node; the overseer's certificate, the review and the deletion from their own
    records. Minutes, costs and results of an investigation are not known here, and not invented.
+   The statutes' entry is that of the data into the equipment: who registered an authority entered
+   reference, identifier, times and recipients, when it was registered. Who asked for a capture
+   under it, and when, stands beside.
 3. The identifier that was entered is sealed: an entry has the commitment and the sealed subjects.
    Whoever registered or approved can open them; the log cannot.
+4. A grant is authorised when the signatures that the log holds meet the rule of its instrument and
+   nothing is wrong with it by `guard.core.stories`. The guard's word for it counts for nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
 from guard.core import envelope as dsse
+from guard.core.answers import Discrepancy, in_order
 from guard.core.authority import Authority, parse_authority
-from guard.core.fields import Fields
-from guard.core.filing import Filing, parse_filing
+from guard.core.bounds import misplaced
+from guard.core.fields import parse_time
+from guard.core.filed import Disruption, Filed
+from guard.core.filing import Filing
 from guard.core.history import History
 from guard.core.instruments import Instrument
 from guard.core.interceptions import End, Traffic, traffic
@@ -34,12 +44,12 @@ from guard.core.merkle import leaf_hash
 from guard.core.note import decode_base64
 from guard.core.reasons import Refused
 from guard.core.receipt import ReceiptKind
-from guard.core.record import Record, RecordKind, leaf
+from guard.core.record import Entry, Record, RecordKind, entry_of
 from guard.core.stories import AuthorityStory, CaptureStory
 from guard.core.trust import PinnedRoots, TrustPolicy
 from guard.core.window import Window
 
-__all__ = ["USE_KINDS", "Disruption", "Outcome", "SampleCommitment", "Use", "UseBook"]
+__all__ = ["USE_KINDS", "Outcome", "Use", "UseBook"]
 
 USE_KINDS: Final = frozenset(
     {
@@ -58,31 +68,15 @@ class Outcome(StrEnum):
     NEVER_RAN = "never_ran"
     DENIED = "denied"
     INCIDENT = "incident"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Disruption:
-    """A fault that the reconciliation found; `ended` None while it lasts."""
-
-    what: str
-    began: datetime
-    ended: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SampleCommitment:
-    """A draw on record, at `index`; `opening` is the record whose leaf stands there."""
-
-    index: int
-    by: str
-    period: Window
-    commitment: str
-    opening: Record = field(repr=False)
+    ERASED = "erased"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
-    """One use (rule 1). What there is not, such as the authority of an incident, is None."""
+    """One use (rule 1). What there is not, such as the authority of an incident, is None.
+
+    ``refused``: its node refused the grant; ``amiss`` is what an audit finds wrong with it.
+    """
 
     index: int
     entered: datetime
@@ -99,6 +93,10 @@ class Use:
     entered_by: str | None = None
     started_by: str | None = None
     approvers: tuple[str, ...] = ()
+    registered: datetime | None = None
+    requested_by: str | None = None
+    authorized: bool = False
+    refused: bool = False
     planned: Window | None = None
     armed: tuple[datetime, ...] = ()
     ended: tuple[End, ...] = ()
@@ -108,19 +106,25 @@ class Use:
     extends: int = 0
     disruptions: tuple[Disruption, ...] = ()
     certificates: tuple[Filing, ...] = ()
+    reviews: tuple[Filing, ...] = ()
+    amiss: tuple[Discrepancy, ...] = ()
     deleted: tuple[datetime, ...] = ()
 
     @property
     def under_suspicion(self) -> bool:
-        """Whether it is to be examined whatever the sample: refused, abusive, or no use at all."""
-        return self.outcome in {Outcome.DENIED, Outcome.INCIDENT}
+        """Whether it is to be examined whatever the sample: refused, abusive, or found wrong."""
+        denied = self.outcome in {Outcome.DENIED, Outcome.INCIDENT} or self.refused
+        return denied or bool(self.amiss)
 
 
 @dataclass(frozen=True, slots=True)
 class _Entered:
+    """The record of a use, None when it is erased."""
+
     index: int
-    record: Record
+    time: datetime
     leaf: bytes
+    record: Record | None
 
 
 class UseBook:
@@ -128,12 +132,8 @@ class UseBook:
 
     def __init__(self, roots: PinnedRoots) -> None:
         self.history = History(roots)
-        self.samples: list[SampleCommitment] = []
-        self.reviews: list[Filing] = []
+        self.filed = Filed()
         self._entered: list[_Entered] = []
-        self._certificates: list[Filing] = []
-        self._deleted: dict[str, list[datetime]] = {}
-        self._faults: dict[str, tuple[str, str, datetime, datetime | None]] = {}
 
     @property
     def policy(self) -> TrustPolicy | None:
@@ -141,67 +141,55 @@ class UseBook:
         return self.history.policy
 
     def apply(self, index: int, record: Record) -> None:
-        """Take in a record. What cannot be read is a discrepancy of the history."""
-        self.history.apply(index, record)
-        if record.kind in USE_KINDS:
-            self._entered.append(_Entered(index, record, leaf_hash(leaf(record))))
-        try:
-            self._note(index, record)
-        except Refused:
-            return
+        """Take in a record."""
+        self.take(index, entry_of(record))
 
-    def erased(self, index: int, kind: str, time: datetime) -> None:
-        """Take note that a record is erased."""
-        self.history.erased(index, kind, time)
+    def take(self, index: int, entry: Entry) -> None:
+        """Take in an entry, erased or not; raises Refused for one that is not what it must be.
+
+        A record whose body cannot be read is a discrepancy of the history.
+        """
+        self.history.take(index, entry)
+        record = None if entry.erased else entry.record()
+        if entry.kind in USE_KINDS:
+            hashed = leaf_hash(entry.leaf())
+            self._entered.append(_Entered(index, parse_time(entry.time), hashed, record))
+        if record is not None:
+            with suppress(Refused):
+                self.filed.note(index, record, self.policy)
 
     def uses(self, period: Window) -> list[Use]:
         """Return the uses that were entered in the period, in the order of the log."""
-        return [self._use(each) for each in self._entered if period.contains(each.record.time)]
+        return [self._use(each) for each in self._entered if period.contains(each.time)]
 
-    def find(self, identifier: str) -> list[Use]:
-        """Return the uses of a grant or of an authority."""
-        named = (each for each in self._entered if _names(each.record, identifier))
-        return [self._use(each) for each in named]
-
-    # -- what records say ----------------------------------------------------------------------
-
-    def _note(self, index: int, record: Record) -> None:
-        fields = Fields(record.body, f"the body of {record.kind}")
-        match record.kind:
-            case RecordKind.SEGMENT_DELETED:
-                self._deleted.setdefault(fields.text("grant_id"), []).append(record.time)
-            case RecordKind.CERTIFICATE_FILED:
-                self._certificates.append(_filing(fields))
-            case RecordKind.REVIEW_FILED:
-                self.reviews.append(_filing(fields))
-            case RecordKind.SAMPLE_COMMITTED:
-                self.samples.append(_sample(index, record, fields))
-            case RecordKind.FINDING:
-                key, what = fields.text("key"), fields.text("what")
-                node = fields.optional_text("node") or ""
-                self._faults[key] = (node, what, fields.optional_time("since") or record.time, None)
-            case RecordKind.FINDING_CLOSED:
-                key = fields.text("key")
-                if key in self._faults:
-                    self._faults[key] = (*self._faults[key][:3], record.time)
-            case _:
-                pass
-
-    # -- uses ----------------------------------------------------------------------------------
+    def find(self, identifier: str | int) -> list[Use]:
+        """Return the uses of a grant or of an authority, or the one that a record entered."""
+        return [self._use(each) for each in self._entered if _names(each, identifier)]
 
     def _use(self, entered: _Entered) -> Use:
         record = entered.record
+        if record is None:
+            return Use(
+                index=entered.index,
+                entered=entered.time,
+                leaf=entered.leaf,
+                outcome=Outcome.ERASED,
+                reason="",
+                test=False,
+                reviews=self.filed.reviews(entered.time),
+            )
         if record.kind is RecordKind.CAPTURE_GRANTED:
             capture = self.history.captures.get(str(record.body.get("grant_id")))
             if capture is not None and capture.granted is not None:
                 return self._granted(entered, capture)
-        return self._other(entered)
+        return self._other(entered, record)
 
     def _granted(self, entered: _Entered, capture: CaptureStory) -> Use:
         granted, story = capture.granted, capture.authority
         assert granted is not None  # noqa: S101 - the one caller has looked
         authority = story.authority if story else None
         armed = tuple(e.said for e in capture.statements if e.kind is ReceiptKind.ARMED)
+        amiss = self._amiss(capture)
         return Use(
             index=entered.index,
             entered=granted.time,
@@ -215,7 +203,11 @@ class UseBook:
             node=granted.node,
             equipment=self._equipment(granted.node),
             level=granted.level.value,
-            entered_by=granted.principal,
+            entered_by=authority.registrant if authority else None,
+            registered=story.registered.time if story else None,
+            requested_by=granted.principal,
+            authorized=capture.approved is not None and not (capture.found or _flaws(capture)),
+            refused=any(e.kind is ReceiptKind.REFUSED for e in capture.statements),
             started_by=granted.started_by,
             approvers=tuple(each.name for each in capture.signers[1:]),
             planned=Window(not_before=granted.not_before, not_after=granted.not_after),
@@ -225,15 +217,17 @@ class UseBook:
             calls=_counted(capture, "calls"),
             drops=_counted(capture, "drops"),
             extends=self._earlier(story),
-            disruptions=self._disruptions(granted.node, granted.time, granted.not_after),
-            certificates=tuple(
-                each for each in self._certificates if each.grant_id == granted.grant_id
+            disruptions=tuple(
+                self.filed.disruptions(granted.node, granted.time, granted.not_after)
             ),
-            deleted=tuple(self._deleted.get(granted.grant_id, ())),
+            certificates=self.filed.certificates(grant_id=granted.grant_id, index=entered.index),
+            reviews=self.filed.reviews(granted.time),
+            amiss=amiss,
+            deleted=tuple(self.filed.deleted.get(granted.grant_id, ())),
         )
 
-    def _other(self, entered: _Entered) -> Use:
-        record, body = entered.record, entered.record.body
+    def _other(self, entered: _Entered, record: Record) -> Use:
+        body = record.body
         incident = record.kind is RecordKind.INCIDENT
         story = self.history.authorities.get(str(body.get("authority_id")))
         authority = story.authority if story else _offered(body)
@@ -253,8 +247,16 @@ class UseBook:
             equipment=self._equipment(_text(body, "node")),
             level=_text(body, "level"),
             entered_by=_text(body, "principal"),
+            registered=record.time,
             started_by=_text(body, "method"),
+            certificates=self.filed.certificates(grant_id=None, index=entered.index),
+            reviews=self.filed.reviews(record.time),
         )
+
+    def _amiss(self, capture: CaptureStory) -> tuple[Discrepancy, ...]:
+        """Return all that is wrong with a capture, its authority and its receipts (rule 4)."""
+        bounds = misplaced(capture, self.history.nodes.values(), self.history.erasures)
+        return in_order([*capture.found, *_flaws(capture), *bounds])
 
     def _equipment(self, node: str | None) -> str | None:
         """Return the id of the key that the node signs with: its equipment's mark."""
@@ -274,16 +276,15 @@ class UseBook:
             for each in self.history.authorities.values()
         )
 
-    def _disruptions(self, node: str, begun: datetime, end: datetime) -> tuple[Disruption, ...]:
-        return tuple(
-            Disruption(what=what, began=since, ended=ended)
-            for name, what, since, ended in self._faults.values()
-            if name == node and since < end and (ended is None or ended >= begun)
-        )
+
+def _flaws(capture: CaptureStory) -> list[Discrepancy]:
+    return capture.authority.flaws if capture.authority else []
 
 
-def _names(record: Record, identifier: str) -> bool:
-    body = record.body
+def _names(entered: _Entered, identifier: str | int) -> bool:
+    if isinstance(identifier, int) or entered.record is None:
+        return entered.index == identifier
+    body = entered.record.body
     return identifier in {body.get("grant_id"), body.get("authority_id")}
 
 
@@ -299,21 +300,6 @@ def _offered(body: Any) -> Authority | None:  # noqa: ANN401 - a record's body
         return parse_authority(dsse.parse(envelope, dsse.Kind.AUTHORITY).payload)
     except Refused:
         return None
-
-
-def _filing(fields: Fields) -> Filing:
-    envelope = decode_base64(fields.document("document", longest=dsse.MAX_ENVELOPE))
-    return parse_filing(dsse.parse(envelope, dsse.Kind.FILING).payload)
-
-
-def _sample(index: int, record: Record, fields: Fields) -> SampleCommitment:
-    return SampleCommitment(
-        index=index,
-        by=fields.text("by"),
-        period=Window(not_before=fields.time("start"), not_after=fields.time("end")),
-        commitment=fields.text("commitment"),
-        opening=record,
-    )
 
 
 def _never(capture: CaptureStory) -> str:

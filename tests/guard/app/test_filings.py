@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -76,3 +77,35 @@ async def test_a_sample_is_committed_to_after_its_period(house: House) -> None:
         with pytest.raises(Denied) as denied:
             await filings.commit_sample(period, commitment, house.auditor)
         assert denied.value.deny.reason is expected
+
+
+async def test_what_is_filed_is_about_something_on_record(house: House) -> None:
+    """A use by its record, a sample by its commitment; any other record is neither."""
+    with pytest.raises(Denied):
+        await house.capture(new_id())
+    now = house.clock.now()
+    period = Window(not_before=now - timedelta(days=90), not_after=now)
+    filings = Filings(house.office)
+    denied, sample = (
+        len(house.records()) - 1,
+        await filings.commit_sample(period, "ab" * 32, house.auditor),
+    )
+
+    def made(kind: FilingKind, by: str, **about: Any) -> bytes:
+        one = Filing(kind=kind, by=by, time=now, document="ab" * 32, **about)
+        return sign(encode_filing(one), dsse.Kind.FILING, [house.site.people[by].signer])
+
+    legal, certificate = house.site.principal("legal-1"), FilingKind.CERTIFICATE
+    index = await filings.file(made(certificate, "legal-1", record=denied), certificate, legal)
+    assert house.records()[index].body["record"] == denied
+    said = {"period": period, "result": "as ordered"}
+    good = made(FilingKind.REVIEW, "auditor-1", sample=sample, **said)
+    index = await filings.file(good, FilingKind.REVIEW, house.auditor)
+    assert house.records()[index].body["sample"] == sample
+    for wrong in (sample, 10_000):
+        envelope = made(certificate, "legal-1", record=wrong)
+        assert await reason(house, envelope, certificate, "legal-1") is Reason.CAPTURE_UNKNOWN
+    for wrong in (denied, 10_000):
+        envelope = made(FilingKind.REVIEW, "auditor-1", sample=wrong, **said)
+        found = await reason(house, envelope, FilingKind.REVIEW, "auditor-1")
+        assert found is Reason.CAPTURE_UNKNOWN

@@ -140,6 +140,7 @@ async def test_reports_from_a_file_need_no_guard(log: Chronicle, ask: Callguard)
     counted = json.loads(ask("counts", *period).out)
     assert counted["interceptions"] == {"interception_order": "<5"}
     assert json.loads(ask("counts", *period, "--exact").out)["packets"] == 3
+    assert ask("calea", "no-id").code == 2
     page = Page(ask("calea", grant_id, "--format", "html").out)
     assert "Certified complete and accurate" in page.cells
     assert ask("calea", "00000000-0000-4000-8000-000000000000").code == 1
@@ -157,7 +158,10 @@ async def test_a_finding_ends_with_status_3_after_the_report(
     said = ask("counts", *period, "--out", out)
     assert said.code == 3
     assert said.err.startswith("discrepancy: armed_without_grant: ")
-    assert json.loads(out.read_text())["discrepancies"]
+    assert json.loads(out.read_text())["discrepancies"] == 1
+    assert "node-1" not in out.read_text()
+    exact = json.loads(ask("counts", *period, "--exact").out)
+    assert exact["discrepancies"][0]["kind"] == "armed_without_grant"
     assert out.stat().st_mode & 0o777 == 0o600
     assert ask("counts", *period, "--out", out).code == 2
 
@@ -244,14 +248,39 @@ def test_a_sample_is_drawn_examined_and_checked_from_outside(
 
     again = json.loads(as_("auditor-1", "report", "tkuev", *period, "--again", out).out)
     assert again["sample"]["indices"] == report["sample"]["indices"]
-    second = json.loads(as_("auditor-1", "report", "tkuev", *period).out)
+    repeated = json.loads(as_("auditor-1", "report", "tkuev", *period).out)
+    assert repeated["sample"]["index"] == report["sample"]["index"], "it is drawn once"
+    assert repeated["sample"]["indices"] == report["sample"]["indices"]
+
+    (kept,) = (own.person("auditor-1") / "state" / "samples").iterdir()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    draw = json.loads(kept.read_text())
+    kept.write_text(json.dumps(draw | {"index": None}))  # The answer was lost.
+    found = json.loads(as_("auditor-1", "report", "tkuev", *period).out)
+    assert found["sample"]["index"] == report["sample"]["index"], "it is found again in the log"
+
+    kept.unlink()
+    again_out = tmp_path / "second.json"
+    assert as_("auditor-1", "report", "tkuev", *period, "--out", again_out).code == 0
+    second = json.loads(again_out.read_text())
     assert second["sample"]["earlier"] == [report["sample"]["index"]]
     assert (report["sample"]["counts"], second["sample"]["counts"]) == (True, False)
+    own.wait(lambda: "drawn before" in check(again_out).err, "the second draw is published")
+    for hide in ({"earlier": [], "counts": True}, {"earlier": [], "counts": True, "before": []}):
+        hidden = tmp_path / f"hidden-{len(hide)}.json"
+        hidden.write_text(json.dumps(second | {"sample": second["sample"] | hide}))
+        answer = check(hidden)
+        assert answer.code == 3, answer
+        assert answer.err.startswith("discrepancy: sample_steered: ")
+    shown = json.loads(as_("auditor-1", "report", "tkuev", *period, "--again", out).out)
+    assert shown["sample"]["later"] == [second["sample"]["index"]]
+    assert check(out).code == 0, "what was drawn first still counts"
 
     filed = as_("auditor-1", "report", "review", out, "--result", "all as ordered", "--json")
     assert filed.json()["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
     read = as_("auditor-1", "log", "entries", "--json").json()["records"]
-    assert [e["kind"] for e in read].count("review_filed") == 1
+    (review,) = [e["body"] for e in read if e["kind"] == "review_filed"]
+    assert review["sample"] == report["sample"]["index"]
     named = as_("auditor-1", "report", "tkuev", *period, "--again", out, "--with-persons")
     assert "operator-1" in named.out
     purposes = {e["body"]["purpose"] for e in read if e["kind"] == "records_read"}
@@ -323,10 +352,23 @@ def test_the_overseer_completes_and_signs_the_certification(
     assert [each["by"] for each in again["certificates"]] == ["legal-2"]
     assert again["certificates"][0]["sha256"] == told.json()["sha256"]
 
-    wrong = json.loads(draft.read_text()) | {"issuing_signer": "somebody else"}
-    forged = tmp_path / "forged.json"
-    forged.write_text(json.dumps(wrong))
-    refused = as_("legal-2", "report", "certify", forged, "--out", tmp_path / "x", "--yes")
-    assert refused.code == 1
-    assert "issuing_signer" in refused.err
+    for name in ("issuing_signer", "authorized_by", "officer", "type", "subjects_commitment"):
+        forged = tmp_path / f"forged-{name}.json"
+        forged.write_text(json.dumps(json.loads(draft.read_text()) | {name: "somebody else"}))
+        refused = as_("legal-2", "report", "certify", forged, "--out", tmp_path / "x", "--yes")
+        assert refused.code == 1
+        assert name in refused.err
+        assert not (tmp_path / "x").exists()
+
+    denied = as_("legal-1", "capture", "start", warrant, "--node", "node-9")
+    assert denied.code == 3
+    read = as_("auditor-1", "log", "entries", "--json").json()["records"]
+    record = str(next(e["index"] for e in read if e["kind"] == "capture_denied"))
+    attempt = tmp_path / "attempt.json"
+    assert as_("auditor-1", "report", "calea", record, "--out", attempt).code == 0
+    told = as_("legal-2", "report", "certify", attempt, "--out", tmp_path / "z", "--yes", "--json")
+    assert told.code == 0, told
+    payload = json.loads(dsse.parse((tmp_path / "z").read_bytes(), dsse.Kind.CERTIFICATE).payload)
+    assert (payload["authorized"], payload["outcome"]) == (False, "denied")
+    assert payload["identifiers"] == [{"kind": "telephone", "value": NUMBER}]
     assert as_("auditor-1", "report", "certify", draft, "--out", tmp_path / "y", "--yes").code == 3

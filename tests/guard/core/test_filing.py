@@ -30,7 +30,15 @@ REVIEW = Filing(
 )
 
 
-@pytest.mark.parametrize("filing", [CERTIFICATE, REVIEW])
+@pytest.mark.parametrize(
+    "filing",
+    [
+        CERTIFICATE,
+        replace(CERTIFICATE, grant_id=None, record=7),
+        REVIEW,
+        replace(REVIEW, sample=0),
+    ],
+)
 def test_round_trip(filing: Filing) -> None:
     """A filing reads as it was written."""
     assert parse_filing(encode_filing(filing)) == filing
@@ -41,6 +49,9 @@ def test_round_trip(filing: Filing) -> None:
     [
         (CERTIFICATE, {"grant_id": None}),
         (CERTIFICATE, {"grant_id": "1"}),
+        (CERTIFICATE, {"record": 7}),
+        (CERTIFICATE, {"sample": 7}),
+        (REVIEW, {"record": 7}),
         (CERTIFICATE, {"result": "fine"}),
         (CERTIFICATE, {"period": REVIEW.period}),
         (CERTIFICATE, {"document": "ab"}),

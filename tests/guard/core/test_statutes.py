@@ -10,14 +10,18 @@ from typing import Any
 import pytest
 
 from guard.app.denial import Denied
-from guard.core.fields import format_time
+from guard.app.filings import Filings
+from guard.core import envelope as dsse
+from guard.core.fields import encode_base64, format_time
+from guard.core.filing import Filing, FilingKind, encode_filing
 from guard.core.instruments import Instrument
 from guard.core.receipt import ReceiptKind
+from guard.core.record import RecordKind
 from guard.core.statutes import CERTIFIED, LOGGED, certification, counts, log_entry
 from guard.core.uses import Outcome, Use, UseBook
 from guard.core.window import Window
-from tests.builders.chronicle import Chronicle
-from tests.builders.deployment import SUBJECT, TEST_SUBJECT
+from tests.builders.chronicle import Chronicle, dropped
+from tests.builders.deployment import SUBJECT, TEST_SUBJECT, sign
 
 HOUR = timedelta(hours=1)
 
@@ -134,7 +138,7 @@ async def test_refused_requests_and_tests_are_uses_too(log: Chronicle) -> None:
         (Outcome.INCIDENT, "recording_refused"),
     ]
     assert [each.test for each in found] == [False, False, False, True, False]
-    assert [each.under_suspicion for each in found] == [True, True, False, False, True]
+    assert [each.under_suspicion for each in found] == [True, True, True, False, True]
     denied = log_entry(found[1], persons=True)
     assert (denied["reference"], denied["entered_by"]) == ("CASE-2026-0042", "lead-1")
     assert denied["identifier"].startswith("sealed")
@@ -163,6 +167,7 @@ async def test_what_may_be_published(log: Chronicle) -> None:
     assert exact["authorities"]["interception_order"] == {
         "registered": 1,
         "approved": 1,
+        "denied": 0,
         "revoked": 0,
         "expired": 0,
     }
@@ -176,6 +181,7 @@ async def test_what_may_be_published(log: Chronicle) -> None:
     assert public["interceptions"] == {"interception_order": "<5"}
     assert public["denied"] == {"authority_unknown": 6}
     assert public["authorities"]["interception_order"]["revoked"] == 0
+    assert (public["packets"], public["days_active"]) == ("withheld", "withheld")
     assert "CASE-2026-0042" not in str(public)
     assert "node-1" not in str(public)
 
@@ -190,3 +196,129 @@ async def test_a_use_belongs_to_the_period_in_which_it_was_entered(log: Chronicl
         (now + timedelta(microseconds=1), now + HOUR, 0),
     ):
         assert len(book(log).uses(Window(not_before=start, not_after=end))) == listed
+
+
+async def test_days_count_where_they_lie_in_the_period(log: Chronicle) -> None:
+    """Nothing that nobody approved is authorised, nor anything outside the period."""
+    await log.register(log.site.register(log.site.authority()))
+    await warranted(log)
+    now = log.site.now
+    hour = Window(not_before=now - HOUR, not_after=now + HOUR)
+    told = counts(book(log), hour, suppress=False)
+    assert (told["days_authorized"], told["days_active"]) == (1, 1)
+    after = Window(not_before=now + 2 * HOUR, not_after=now + 3 * HOUR)
+    told = counts(book(log), after, suppress=False)
+    assert (told["days_authorized"], told["days_active"]) == (0, 0)
+
+
+async def test_denied_orders_are_counted_by_instrument(log: Chronicle) -> None:
+    """An order that was refused at its registration is one that was denied."""
+    order = log.site.register(log.site.authority(Instrument.INTERCEPTION_ORDER))
+    with pytest.raises(Denied):
+        await log.register(order, by="legal-2")
+    period = Window(not_before=log.site.now - HOUR, not_after=log.now + HOUR)
+    told = counts(book(log), period, suppress=False)
+    assert told["authorities"]["interception_order"]["denied"] == 1
+
+
+async def test_what_was_entered_when_is_not_what_was_asked_for_when(log: Chronicle) -> None:
+    """The statutes' entry is the registration; the request under it stands beside."""
+    ticket = await log.approved()
+    log.clock.move(minutes=10)
+    await log.grant(ticket)
+    (use,) = uses(log)
+    made = log_entry(use, persons=True)
+    assert made["entered_at"] == format_time(log.site.now)
+    assert made["requested_at"] == format_time(log.now)
+    assert (made["entered_by"], made["requested_by"]) == ("operator-1", "operator-1")
+
+
+async def test_an_erased_use_leaves_no_gap(log: Chronicle) -> None:
+    """Its entry stays, by its number and time, with the leaf that a sample is drawn from."""
+    await warranted(log)
+    with log.ledger.reads() as view:
+        entries = view.entries(0, view.size())
+    whole, erased = UseBook(log.site.pinned), UseBook(log.site.pinned)
+    for index, entry in enumerate(entries):
+        whole.take(index, entry)
+        gone = entry.kind == "capture_granted"
+        erased.take(index, entry._replace(salt=None, body=None) if gone else entry)
+    period = Window(not_before=log.site.now - HOUR, not_after=log.now + HOUR)
+    (before,), (after,) = whole.uses(period), erased.uses(period)
+    assert (after.index, after.entered, after.leaf) == (before.index, before.entered, before.leaf)
+    assert after.outcome is Outcome.ERASED
+    assert log_entry(after, persons=True)["reference"] is None
+
+
+async def test_a_capture_without_the_signatures_is_certified_as_unauthorized(
+    log: Chronicle,
+) -> None:
+    """The guard's word is not enough: the second person's signature must be on record."""
+    grant_id = await warranted(log)
+    assert book(log).find(grant_id)[0].authorized
+    made = UseBook(log.site.pinned)
+    for index, record in enumerate(dropped(log.records(), RecordKind.AUTHORITY_APPROVED)):
+        made.apply(index, record)
+    (use,) = made.find(grant_id)
+    assert (use.authorized, use.under_suspicion) == (False, True)
+    draft = certification(use)
+    assert draft["authorized"] is False
+    assert draft["amiss"]
+
+
+async def test_what_was_denied_has_a_certification_too(log: Chronicle) -> None:
+    """47 CFR 1.20004(a): with or without appropriate authorization, named by its record."""
+    with pytest.raises(Denied):
+        await log.register(log.site.register(log.site.authority()), by="lead-1")
+    (use,) = uses(log)
+    (found,) = book(log).find(use.index)
+    draft = certification(found)
+    assert (draft["authorized"], draft["grant_id"], draft["record"]) == (False, None, use.index)
+    assert draft["sealed_subjects"] is not None
+    assert await filed(log, record=use.index)
+    assert [each.by for each in book(log).find(use.index)[0].certificates] == ["legal-1"]
+
+
+async def test_a_review_stands_in_every_entry_of_its_period(log: Chronicle) -> None:
+    """Who reviewed, with what result; only of the period, and only by the reviewer's own hand."""
+    await warranted(log)
+    period = Window(not_before=log.site.now - HOUR, not_after=log.now)
+    signed = review(log, period, by="auditor-1")
+    await Filings(log.office).file(signed, FilingKind.REVIEW, log.auditor)
+    (use,) = uses(log)
+    assert [(e["by"], e["result"]) for e in log_entry(use, persons=False)["reviews"]] == [
+        ("auditor-1", "as ordered")
+    ]
+    forged = review(log, period, by="auditor-1", hand="operator-1")
+    body = {"by": "auditor-1", "document": encode_base64(forged), "document_digest": "ab" * 32}
+    planted = log.office.record(RecordKind.REVIEW_FILED, log.now, body)
+    made = UseBook(log.site.pinned)
+    for index, record in enumerate([*log.records(), planted]):
+        made.apply(index, record)
+    (use,) = [e for e in made.uses(period) if e.grant_id]
+    assert len(use.reviews) == 1
+    other = Window(not_before=log.now, not_after=log.now + HOUR)
+    assert not book(log).uses(other)
+
+
+async def filed(log: Chronicle, **about: Any) -> int:
+    """File legal-1's certificate and return its record."""
+    made = Filing(
+        kind=FilingKind.CERTIFICATE, by="legal-1", time=log.now, document="ab" * 32, **about
+    )
+    envelope = sign(encode_filing(made), dsse.Kind.FILING, [log.site.people["legal-1"].signer])
+    legal = log.site.principal("legal-1")
+    return await Filings(log.office).file(envelope, FilingKind.CERTIFICATE, legal)
+
+
+def review(log: Chronicle, period: Window, by: str, hand: str | None = None) -> bytes:
+    made = Filing(
+        kind=FilingKind.REVIEW,
+        by=by,
+        time=log.now,
+        document="ab" * 32,
+        period=period,
+        result="as ordered",
+    )
+    signer = log.site.people[hand or by].signer
+    return sign(encode_filing(made), dsse.Kind.FILING, [signer])
