@@ -201,6 +201,7 @@ async def _sweep(house: _House, config: Config) -> None:
             await house.sweep.run()
             await house.premises.segments.delete_older(config.retention)
             await house.retention.erase()
+            await house.retention.scrub()
         except (LedgerUnavailable, ShelfError) as error:
             _LOG.error("sweep_failed", why=str(error))
         with suppress(TimeoutError):

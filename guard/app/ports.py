@@ -129,6 +129,9 @@ class Ledger(Protocol):
     def reads(self) -> AbstractContextManager[Reads]:
         """Return a view of what is durable now."""
 
+    async def scrub(self) -> bool:
+        """Leave nothing of what was erased in any file; say whether that is so (`Store.scrub`)."""
+
     def inclusion(self, index: int, size: int) -> list[bytes]:
         """Prove a record's leaf under the root at `size`. Raises ValueError beyond the log."""
 
@@ -181,6 +184,12 @@ class Store(Protocol):
         """Yield every leaf's data in order, each held against what is left of its record.
 
         Raises LedgerUnavailable for a record that was altered or is missing.
+        """
+
+    def scrub(self) -> bool:
+        """Leave nothing of what was erased in any file of the store.
+
+        Returns whether that is so now; a reader in the way is a reason to ask again.
         """
 
     def close(self) -> None:

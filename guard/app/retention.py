@@ -6,7 +6,9 @@
    captures, its deleted segments. What is still in force keeps everything.
 3. Nobody can ask for it: it happens by time alone, oldest first, without leaving one out, and each
    time it is itself on record.
-4. Trust policies are kept for good: what nodes and people signed is verified by them.
+4. What was erased is in no file of the store any more: the store is told to see to it, again and
+   again until it has.
+5. Trust policies are kept for good: what nodes and people signed is verified by them.
 """
 
 from __future__ import annotations
@@ -26,18 +28,29 @@ __all__ = ["Retention"]
 _AT_ONCE: Final = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Retention:
     """Erases records older than `keep`."""
 
     office: Office
     keep: timedelta
+    scrubbed: bool = False
 
     async def erase(self) -> int:
         """Erase what is over, at most a thousand records; return how many."""
         with self.office.ledger.reads() as view:
             if not self._span(view)[1]:
                 return 0
+        erased = await self._erase()
+        self.scrubbed = self.scrubbed and not erased
+        return erased
+
+    async def scrub(self) -> None:
+        """See to it that nothing of what was erased is left, after a start too (rule 4)."""
+        if not self.scrubbed:
+            self.scrubbed = await self.office.ledger.scrub()
+
+    async def _erase(self) -> int:
 
         def plan(view: Reads, _index: int) -> Plan[int]:
             first, count = self._span(view)

@@ -119,6 +119,10 @@ class Sequencer:
         """Return a view of what is durable now."""
         return self._store.read()
 
+    async def scrub(self) -> bool:
+        """Leave nothing of what was erased in any file; say whether that is so."""
+        return await asyncio.to_thread(self._store.scrub)
+
     def inclusion(self, index: int, size: int) -> list[bytes]:
         """Prove a record's leaf under the root at `size`. Raises ValueError beyond the log."""
         self._require_durable(size)

@@ -250,6 +250,10 @@ class MemoryStore:
         self._writing = False
         self._state = state or self._state
 
+    def scrub(self) -> bool:
+        """Say that nothing is left: nothing is kept in a file."""
+        return True
+
     def close(self) -> None:
         """Do nothing: there is nothing to let go of."""
 

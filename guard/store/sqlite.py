@@ -56,6 +56,17 @@ class SqliteStore(SqlStore):
             os.close(self._lock)
             raise
 
+    def scrub(self) -> bool:
+        """Empty the write-ahead log into the file, whose freed pages are zeroed (`_PRAGMAS`)."""
+        connection = self._engine.raw_connection()
+        try:
+            row = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error:
+            return False
+        finally:
+            connection.close()
+        return bool(row[0] == 0)
+
     def close(self) -> None:
         """Close the file and let another guard open it."""
         super().close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +73,27 @@ async def test_an_erased_record_is_not_proven_and_others_are(house: House) -> No
     with pytest.raises(UnknownError, match="erased"):
         await house.audit.inclusion(1, house.auditor)
     assert parse_proof(await house.audit.inclusion(0, house.auditor)).index == 0
+
+
+def files(folder: Path) -> bytes:
+    """Return every byte of the store's files."""
+    return b"".join(path.read_bytes() for path in folder.glob("guard.db*"))
+
+
+async def test_nothing_of_it_is_left_in_any_file(tmp_path: Path) -> None:
+    """After erasing, no file of the store holds a word of what was said, nor of its row."""
+    async with House(tmp_path, "sqlite") as house:
+        marker = b"CASE-2026-0042"
+        await house.approved()
+        house.clock.move(days=2)
+        await house.sweep.run()
+        assert marker in files(tmp_path)
+        house.clock.move(days=401)
+        retention = Retention(house.office, DAYS)
+        while await retention.erase():
+            pass
+        with house.ledger.reads():
+            await retention.scrub()  # A reader may be in the way.
+        await retention.scrub()
+        assert retention.scrubbed
+        assert marker not in files(tmp_path)
