@@ -6,7 +6,9 @@
 3. Nothing is permitted under a trust policy that has expired or no longer names this guard, nor
    while the clock is behind what the log has seen: a window that is over would seem open. What
    stops and what denies needs no clock.
-4. A record of a denial names who, what and why: ids and reasons, never a subject.
+4. What is forgotten for good, because its time is over, is forgotten by the witnesses' time:
+   whoever sets the guard's clock ahead deletes nothing by it.
+5. A record of a denial names who, what and why: ids and reasons, never a subject.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from guard.app.changes import PutAuthority, PutCapture
 from guard.app.denial import Denied
 from guard.app.ports import Clock, Entropy, Ledger, Plan, Reads
 from guard.app.readings import Readings
+from guard.core.checkpoint import cosignature_times
 from guard.core.decision import Deny
+from guard.core.note import parse_note
 from guard.core.reasons import Reason, Refused
 from guard.core.record import Record, RecordKind
 from guard.core.trust import TrustedPolicy, TrustPolicy
@@ -67,6 +71,15 @@ class Office:
         if self.signer.public_key.keyid not in policy.guard_keys:
             raise Refused(Reason.GRANT_UNTRUSTED, "the trust policy does not name this guard")
         return policy
+
+    def witnessed_now(self, view: Reads, now: datetime) -> datetime | None:
+        """Return the time, but none later than a quorum of witnesses has vouched for (rule 4)."""
+        checkpoint = view.cosigned_checkpoint()
+        if checkpoint is None:
+            return None
+        times = cosignature_times(parse_note(checkpoint), self.policy.log)
+        vouched = self.policy.log.met_since(times)
+        return None if vouched is None else min(now, vouched)
 
     def record(self, kind: RecordKind, now: datetime, body: Mapping[str, Any]) -> Record:
         """Make a record with a new salt."""

@@ -4,8 +4,8 @@
    proof stay whole, and nobody can tell any more what it said (`guard.core.record`).
 2. With the records go the rows that they were about, once these are over: an authority, its
    captures, its deleted segments. What is still in force keeps everything.
-3. Nobody can ask for it: it happens by time alone, oldest first, without leaving one out, and each
-   time it is itself on record.
+3. Nobody can ask for it: it happens by time alone, the witnesses' time, oldest first, without
+   leaving one out, and each time it is itself on record.
 4. What was erased is in no file of the store any more: the store is told to see to it, again and
    again until it has.
 5. Trust policies are kept for good: what nodes and people signed is verified by them.
@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from guard.app.changes import EraseBefore
@@ -26,6 +26,7 @@ from guard.core.record import RecordKind
 __all__ = ["Retention"]
 
 _AT_ONCE: Final = 1000
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -68,7 +69,8 @@ class Retention:
         """Return the first record that is not erased, and how many from there on are over."""
         first = view.first_kept()
         needed = min((row.evidence_index for row in view.live_captures()), default=None)
-        cutoff = self.office.clock.now() - self.keep
+        now = self.office.witnessed_now(view, self.office.clock.now())
+        cutoff = now - self.keep if now else _NEVER
         count = 0
         for entry in view.entries(first, _AT_ONCE):
             if first + count == needed or not _is_over(entry.time, cutoff):

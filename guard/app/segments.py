@@ -5,8 +5,8 @@
 2. It is received in order and resumed where it broke off; nothing is acknowledged before the whole
    file matches the receipt and is on disk under its final name.
 3. A segment known already is acknowledged again. Another file under its number is refused.
-4. Retention counts from when the guard had it. The file goes first, then the record says so: a
-   crash between the two deletes it again.
+4. Retention counts from when the guard had it, by the witnesses' time. The file goes first, then
+   the record says so: a crash between the two deletes it again.
 """
 
 from __future__ import annotations
@@ -126,9 +126,9 @@ class Segments:
 
     async def delete_older(self, retention: timedelta) -> int:
         """Delete what is past its retention, and return how many (rule 4)."""
-        before = self.office.clock.now() - retention
         with self.office.ledger.reads() as view:
-            due = view.segments_older(before)[:_MOST_DELETED_AT_ONCE]
+            now = self.office.witnessed_now(view, self.office.clock.now())
+            due = view.segments_older(now - retention)[:_MOST_DELETED_AT_ONCE] if now else []
         if not due:
             return 0
         for row in due:

@@ -24,6 +24,7 @@ async def test_what_is_over_is_erased_on_record_and_the_log_stays_whole(house: H
     retention = Retention(house.office, DAYS)
     assert await retention.erase() == 0
     house.clock.move(days=401)
+    await house.cosign()
     await house.sweep.run()
     with house.ledger.reads() as view:
         before = [each.leaf() for each in view.entries(0, view.size())]
@@ -50,6 +51,7 @@ async def test_rows_follow_when_their_last_record_is_over(house: House) -> None:
     house.clock.move(days=2)
     await house.sweep.run()
     house.clock.move(days=401)
+    await house.cosign()
     while await Retention(house.office, DAYS).erase():
         pass
     with house.ledger.reads() as view:
@@ -60,6 +62,7 @@ async def test_a_live_captures_record_is_kept(house: House) -> None:
     """Its evidence is needed: nothing from the grant on is erased while it may run."""
     granted = await house.capture(await house.approved())
     house.clock.move(days=500)
+    await house.cosign()
     await Retention(house.office, DAYS).erase()
     with house.ledger.reads() as view:
         assert view.first_kept() == granted.row.evidence_index
@@ -69,6 +72,7 @@ async def test_an_erased_record_is_not_proven_and_others_are(house: House) -> No
     """Asked for it, the guard says that it was erased."""
     await house.approved()
     house.clock.move(days=401)
+    await house.cosign()
     await Retention(house.office, DAYS).erase()
     with pytest.raises(UnknownError, match="erased"):
         await house.audit.inclusion(1, house.auditor)
@@ -89,6 +93,7 @@ async def test_nothing_of_it_is_left_in_any_file(tmp_path: Path) -> None:
         await house.sweep.run()
         assert marker in files(tmp_path)
         house.clock.move(days=401)
+        await house.cosign()
         retention = Retention(house.office, DAYS)
         while await retention.erase():
             pass
@@ -97,3 +102,17 @@ async def test_nothing_of_it_is_left_in_any_file(tmp_path: Path) -> None:
         await retention.scrub()
         assert retention.scrubbed
         assert marker not in files(tmp_path)
+
+
+async def test_a_clock_set_ahead_erases_nothing(house: House) -> None:
+    """The witnesses' time counts: without a cosignature of that day nothing is over."""
+    await house.approved()
+    retention = Retention(house.office, DAYS)
+    house.clock.move(days=401)
+    assert await retention.erase() == 0  # Nobody has cosigned at all.
+    house.clock.move(days=-401)
+    await house.cosign()
+    house.clock.move(days=401)
+    assert await retention.erase() == 0
+    await house.cosign()
+    assert await retention.erase() == 2
