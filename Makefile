@@ -41,12 +41,16 @@ buf: venv
 
 bpf: ## compile the eBPF programs (clang 14); the objects are committed
 	@sh agents/kernel/src/build.sh agents/kernel
+	@sh agents/sentry/src/build.sh agents/sentry
 
 bpf-check: ## the committed eBPF objects are what their source compiles to
 	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && sh agents/kernel/src/build.sh "$$scratch" && \
 	for each in media signalling; do \
 		cmp "$$scratch/$$each.bpf.o" "agents/kernel/$$each.bpf.o" || \
 		{ echo "agents/kernel/$$each.bpf.o does not come from its source: run make bpf" >&2; exit 1; }; \
+	done && sh agents/sentry/src/build.sh "$$scratch" && for each in holders rogue rogue_calls; do \
+		cmp "$$scratch/$$each.bpf" "agents/sentry/$$each.bpf" || \
+		{ echo "agents/sentry/$$each.bpf does not come from its source: run make bpf" >&2; exit 1; }; \
 	done
 
 demo: ## sets everything up and shows the main job on a real call (files in .demo/)

@@ -31,7 +31,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _possible_cpus: list[int] = []
 
 
-def _call(command: int, attributes: bytes | ctypes.Array[ctypes.c_char]) -> int:
+def call(command: int, attributes: bytes | ctypes.Array[ctypes.c_char]) -> int:
+    """Call bpf(2); an array of characters is written back to. Raises OSError."""
     number = _SYSCALL.get(platform.machine())
     if number is None:
         raise KernelError(
@@ -44,11 +45,13 @@ def _call(command: int, attributes: bytes | ctypes.Array[ctypes.c_char]) -> int:
     return result
 
 
-def _pointer(buffer: ctypes.Array[ctypes.c_char] | None) -> int:
-    return ctypes.addressof(buffer) if buffer is not None else 0
+def pointer(memory: ctypes.Array[ctypes.c_char] | None) -> int:
+    """Return where memory is, as bpf(2) wants it: 0 for none. It must outlive the call."""
+    return ctypes.addressof(memory) if memory is not None else 0
 
 
-def _buffer(data: bytes) -> ctypes.Array[ctypes.c_char]:
+def buffer(data: bytes) -> ctypes.Array[ctypes.c_char]:
+    """Return writable memory that holds exactly these octets."""
     return ctypes.create_string_buffer(data, len(data))
 
 
@@ -73,22 +76,34 @@ class Map:
             "<IIIIIII16s", kind, key, value, entries, flags, 0, 0, name.encode()[:_NAME_BYTES]
         )
         try:
-            self.fd = _call(_MAP_CREATE, attributes)
+            fd = call(_MAP_CREATE, attributes)
         except OSError as error:
             raise refused(f"making the map {name}", error) from error
+        self._take(fd, key, value)
+
+    @classmethod
+    def taken(cls, fd: int, *, name: str, key: int, value: int) -> Map:
+        """Wrap the descriptor of a map that the kernel has made, whose sizes are these."""
+        made = cls.__new__(cls)
+        made.name = name
+        made._take(fd, key, value)  # noqa: SLF001  # our own, just made
+        return made
+
+    def _take(self, fd: int, key: int, value: int) -> None:
+        self.fd = fd
         # One buffer each, reused: arming is on the path from an SDP answer to the first packet.
         self._key = ctypes.create_string_buffer(key)
         self._value = ctypes.create_string_buffer(value)
         self._element = struct.pack(
-            "<IIQQQ", self.fd, 0, _pointer(self._key), _pointer(self._value), 0
+            "<IIQQQ", self.fd, 0, pointer(self._key), pointer(self._value), 0
         )
-        self._gone = struct.pack("<IIQ", self.fd, 0, _pointer(self._key))
+        self._gone = struct.pack("<IIQ", self.fd, 0, pointer(self._key))
 
     def put(self, key: bytes, value: bytes) -> None:
         """Add or replace an entry. Raises KernelError, for a full map too."""
         self._key.raw, self._value.raw = key, value
         try:
-            _call(_UPDATE, self._element)
+            call(_UPDATE, self._element)
         except OSError as error:
             raise refused(f"writing to the map {self.name}", error) from error
 
@@ -96,7 +111,7 @@ class Map:
         """Remove an entry; one that is not there is no error."""
         self._key.raw = key
         try:
-            _call(_DELETE, self._gone)
+            call(_DELETE, self._gone)
         except OSError as error:
             if error.errno != errno.ENOENT:
                 raise refused(f"deleting from the map {self.name}", error) from error
@@ -105,7 +120,7 @@ class Map:
         """Read an entry, or None if there is none."""
         self._key.raw = key
         try:
-            _call(_LOOKUP, self._element)
+            call(_LOOKUP, self._element)
         except OSError as error:
             if error.errno == errno.ENOENT:
                 return None
@@ -116,9 +131,9 @@ class Map:
         """Read an entry of a per-CPU map: one value of `size` octets for each possible CPU."""
         step = (size + 7) & ~7
         values = ctypes.create_string_buffer(step * cpus())
-        keys = _buffer(key)
+        keys = buffer(key)
         try:
-            _call(_LOOKUP, struct.pack("<IIQQQ", self.fd, 0, _pointer(keys), _pointer(values), 0))
+            call(_LOOKUP, struct.pack("<IIQQQ", self.fd, 0, pointer(keys), pointer(values), 0))
         except OSError as error:
             raise refused(f"reading the map {self.name}", error) from error
         return [values.raw[at : at + size] for at in range(0, len(values), step)]
@@ -132,9 +147,9 @@ class Map:
 
 def load_btf(data: bytes) -> int:
     """Load type information and return its descriptor."""
-    buffer = _buffer(data)
+    held = buffer(data)
     try:
-        return _call(_BTF_LOAD, struct.pack("<QQIII", _pointer(buffer), 0, len(data), 0, 0))
+        return call(_BTF_LOAD, struct.pack("<QQIII", pointer(held), 0, len(data), 0, 0))
     except OSError as error:
         raise refused("loading the type information", error) from error
 
@@ -152,9 +167,9 @@ def load_socket_filter(
     `functions` pairs the first instruction of each function with its BTF type; empty if the
     program has one function only. Raises KernelError with the end of the verifier's log.
     """
-    code, text = _buffer(instructions), ctypes.create_string_buffer(licence)
+    code, text = buffer(instructions), ctypes.create_string_buffer(licence)
     infos = (
-        _buffer(b"".join(struct.pack("<II", *function) for function in functions))
+        buffer(b"".join(struct.pack("<II", *function) for function in functions))
         if functions
         else None
     )
@@ -163,17 +178,17 @@ def load_socket_filter(
     def attributes(level: int) -> bytes:
         return struct.pack(
             "<IIQQIIQII16sIIIIQIIQI",
-            _SOCKET_FILTER, len(instructions) // 8, _pointer(code), _pointer(text),
-            level, _LOG_BYTES if level else 0, _pointer(log) if level else 0,
+            _SOCKET_FILTER, len(instructions) // 8, pointer(code), pointer(text),
+            level, _LOG_BYTES if level else 0, pointer(log) if level else 0,
             0, 0, name.encode()[:_NAME_BYTES], 0, 0,
-            btf if functions else 0, 8, _pointer(infos), len(functions), 0, 0, 0,
+            btf if functions else 0, 8, pointer(infos), len(functions), 0, 0, 0,
         )  # fmt: skip
 
     try:
-        return _call(_PROG_LOAD, attributes(0))
+        return call(_PROG_LOAD, attributes(0))
     except OSError as first:
         try:
-            return _call(_PROG_LOAD, attributes(1))  # once more, for the verifier's reasons
+            return call(_PROG_LOAD, attributes(1))  # once more, for the verifier's reasons
         except OSError:
             said = log.value.decode(errors="replace").strip()[-_LOG_SHOWN:]
             raise refused(f"loading the program {name}", first, said) from first
@@ -186,29 +201,29 @@ def run(program: int, frame: bytes, *, interface: int, repeat: int = 1) -> tuple
     packet socket does not; so one more is put in front. `interface` is an index in this
     network namespace and is what the program sees as the frame's.
     """
-    data = _buffer(frame[:_ETHERNET] + frame)
+    data = buffer(frame[:_ETHERNET] + frame)
     context = bytearray(_SKB_BYTES)
     struct.pack_into("<I", context, _SKB_IFINDEX, interface)
-    skb = _buffer(bytes(context))
-    request = _buffer(
+    skb = buffer(bytes(context))
+    request = buffer(
         struct.pack(
             "<IIIIQQIIIIQQ",
             program,
             0,
             len(data),
             0,
-            _pointer(data),
+            pointer(data),
             0,
             repeat,
             0,
             len(skb),
             0,
-            _pointer(skb),
+            pointer(skb),
             0,
         )
     )
     try:
-        _call(_TEST_RUN, request)
+        call(_TEST_RUN, request)
     except OSError as error:
         raise refused("running a program on a test frame", error) from error
     kept, duration = (

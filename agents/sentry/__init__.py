@@ -1,0 +1,1 @@
+"""What captures on this node without a grant: found always, killed where the kernel takes it."""

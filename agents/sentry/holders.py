@@ -1,0 +1,87 @@
+"""Asks the kernel itself who holds which socket: one pass over every descriptor of every process.
+
+The program is src/holders.bpf.c, an iterator (BPF_TRACE_ITER over task_file): it runs when it is
+read, and changes nothing. It sees every namespace from wherever the agent is.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from agents.kernel import skeleton
+from agents.kernel.bpf import call
+from agents.kernel.errors import refused
+
+__all__ = ["Holder", "HolderList"]
+
+_PROGRAM: Final = Path(__file__).with_name("holders.bpf")
+_LINK_CREATE, _ITER_CREATE, _TRACE_ITER = 28, 33, 28
+_ROW: Final = struct.Struct("<QQIIIIHHHH16s")
+_AT_ONCE: Final = 1 << 16
+
+
+class Holder(NamedTuple):
+    """One descriptor, as struct row of src/holders.bpf.c; `ethertype` in host order."""
+
+    inode: int
+    cgroup: int
+    pid: int
+    uid: int
+    netns: int
+    ifindex: int
+    family: int
+    type: int
+    protocol: int
+    ethertype: int
+    comm: bytes
+
+
+@dataclass(slots=True)
+class HolderList:
+    """The iterator, loaded; ``close`` it. Raises KernelError where this kernel has none."""
+
+    _link: int = -1
+
+    def __post_init__(self) -> None:
+        loaded = skeleton.load(_PROGRAM.read_bytes())
+        try:
+            wanted = struct.pack("<IIIIQII", loaded.programs["holders"], 0, _TRACE_ITER, 0, 0, 0, 0)
+            self._link = call(_LINK_CREATE, wanted)
+        except OSError as error:
+            raise refused("attaching the list of sockets", error) from error
+        finally:
+            loaded.close()  # the link keeps the program
+
+    def read(self) -> list[Holder]:
+        """List every descriptor of a socket that could hear content. Raises KernelError."""
+        try:
+            listing = call(_ITER_CREATE, struct.pack("<II", self._link, 0))
+            try:
+                octets = _read_all(listing)
+            finally:
+                os.close(listing)
+        except OSError as error:
+            raise refused("listing the sockets", error) from error
+        return [Holder._make(row) for row in _ROW.iter_unpack(octets)]
+
+    def close(self) -> None:
+        """Let the program go."""
+        if self._link >= 0:
+            os.close(self._link)
+            self._link = -1
+
+
+def _read_all(listing: int) -> bytes:
+    parts: list[bytes] = []
+    while True:
+        try:
+            part = os.read(listing, _AT_ONCE)
+        except BlockingIOError:  # the kernel has looked at many descriptors and shown none
+            continue
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
