@@ -24,7 +24,7 @@ struct bpf_iter__task_file {
 	struct file *file;
 } BY_NAME;
 
-/* agents/sentry/holders.py reads these: 64 octets */
+/* agents/sentry/descriptors.py reads these: 64 octets */
 struct row {
 	__u64 inode;
 	__u64 cgroup;

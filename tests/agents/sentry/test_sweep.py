@@ -18,19 +18,17 @@ from pyroute2 import netns
 from agents.core.judgement import Allowances, Verdict, judge
 from agents.sentry import cgroups
 from agents.sentry.cgroups import OwnCgroup
-from agents.sentry.namespaces import namespaces
 from agents.sentry.sweep import Sweeper
+from agents.sentry.tables import namespaces
 from tests.agents.sentry import holding
 
 pytestmark = pytest.mark.privileged
 ALL = socket.htons(3)
 
 
-@pytest.fixture(params=["kernel's list", "portable"])
-def sweeper(request):
-    made = Sweeper(portable=request.param == "portable")
-    if request.param != "portable":
-        assert not made.refusal
+@pytest.fixture
+def sweeper():
+    made = Sweeper()
     yield made
     made.close()
 
@@ -81,8 +79,7 @@ def test_a_socket_is_found_with_what_the_judgement_needs(sweeper, family, kind, 
     assert (seen.family, seen.type, seen.protocol, seen.ethertype) == expected
     assert seen.pid == os.getpid()
     assert seen.uid == os.geteuid()
-    if family != 44 or not sweeper.portable:
-        assert seen.netns == Path("/proc/self/ns/net").stat().st_ino
+    assert seen.netns == Path("/proc/self/ns/net").stat().st_ino
 
 
 def test_a_bound_socket_is_seen_as_bound(sweeper):
