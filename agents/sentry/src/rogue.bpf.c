@@ -4,9 +4,10 @@
  *
  *   1. What is free is in the map `free_kinds`, filled from agents/core/judgement.py: of packet
  *      sockets by ethertype (at socket and at bind), of raw IP sockets by protocol.
- *   2. A process may open what it likes while it is in `own` with the boot time of its start (the
+ *   2. A process may open what it likes while it is in `own` with the moment of its start (the
  *      agent), or while its cgroup is in `allowed`, whose time has not come, and the agent has
- *      put its stamp into `heartbeat` within the last `stale_ns`. All times are boot-clock ns.
+ *      put its stamp into `heartbeat` within the last `stale_ns`. Times are boot-clock ns, but
+ *      a process's start is in ticks, as proc(5) tells it.
  *   3. Below the cgroup `canary` everyone is killed. Below the cgroup `scope` (0: everywhere) one
  *      is killed if `enforce` is set, else reported. Outside nobody is seen.
  *   4. 64-bit, 32-bit (int $0x80, socketcall) and x32 entries and io_uring are covered.
@@ -23,6 +24,7 @@ char _license[] SEC("license") = "Dual BSD/GPL";
 #define DEPTH 16 /* cgroups deeper than this below the root are not looked for */
 #define COMPAT 2 /* TS_COMPAT of thread_info.status */
 #define X32 0x40000000u
+#define TICK_NS 10000000 /* USER_HZ is 100 */
 #define ALLOWANCES 1024
 #define EVENT_OCTETS (1 << 17)
 
@@ -44,7 +46,7 @@ const volatile struct {
 	__u64 enforce;
 } settings = {};
 
-/* agents/sentry/rogue.py reads these: 80 octets */
+/* agents/sentry/rogue.py reads these: 72 octets */
 struct event {
 	__u64 at;
 	__u64 start;
@@ -59,7 +61,6 @@ struct event {
 	__u16 way;
 	__u16 deed;
 	char comm[16];
-	__u64 reserved;
 };
 
 struct {
@@ -119,7 +120,7 @@ static __always_inline bool allowance_holds(void)
 	struct task_struct *task = bpf_get_current_task_btf();
 	__u64 *start = bpf_map_lookup_elem(&own, &pid);
 
-	if (start && *start == BPF_CORE_READ(task, group_leader, start_boottime))
+	if (start && *start == BPF_CORE_READ(task, group_leader, start_boottime) / TICK_NS)
 		return true;
 	__u64 *until = bpf_map_lookup_elem(&allowed, &cgroup);
 	__u64 *stamp = bpf_map_lookup_elem(&heartbeat, &first);
@@ -146,7 +147,7 @@ static __attribute__((noinline)) void act(__u32 family, __u32 type, __u32 protoc
 	struct task_struct *task = bpf_get_current_task_btf();
 
 	event->at = bpf_ktime_get_boot_ns();
-	event->start = BPF_CORE_READ(task, group_leader, start_boottime);
+	event->start = BPF_CORE_READ(task, group_leader, start_boottime) / TICK_NS;
 	event->cgroup = bpf_get_current_cgroup_id();
 	event->pid = bpf_get_current_pid_tgid() >> 32;
 	event->uid = BPF_CORE_READ(task, cred, euid.val);
@@ -157,7 +158,6 @@ static __attribute__((noinline)) void act(__u32 family, __u32 type, __u32 protoc
 	event->protocol = protocol;
 	event->way = way;
 	event->deed = look ? LOOK : killed ? KILLED : REPORTED;
-	event->reserved = 0;
 	bpf_get_current_comm(event->comm, sizeof(event->comm));
 	bpf_ringbuf_submit(event, 0);
 }

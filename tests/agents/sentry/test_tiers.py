@@ -1,0 +1,101 @@
+"""What the canaries prove is what holds, and nobody but canaries is harmed by the proof."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+
+import pytest
+
+from agents.sentry import cgroups, tiers
+from agents.sentry.rogue import Deed
+from agents.sentry.tiers import Door, Tier, Tiers, weakest
+
+pytestmark = pytest.mark.privileged
+
+
+@pytest.fixture
+def observing(arena):
+    made = Tiers(within=arena.inside.number)
+    yield made
+    made.close()
+
+
+def test_every_door_of_this_kernel_is_proven(observing):
+    assert observing.refusal == ""
+    proven = observing.prove()
+    assert set(proven) == set(Door)
+    assert Tier.DETECT not in proven.values()
+    assert proven[Door.PACKET] is Tier.KILL
+    assert weakest(proven) is Tier.KILL
+
+
+def test_the_proof_can_be_repeated_and_reports_nothing(observing):
+    assert observing.prove() == observing.prove()
+    assert observing.reports() == []
+
+
+def test_a_program_that_is_gone_proves_nothing(observing):
+    for link in observing.entrance._links:
+        os.close(link)
+    observing.entrance._links.clear()
+    assert observing.prove()[Door.PACKET] is Tier.DETECT
+
+
+def test_a_canary_that_somebody_else_killed_proves_nothing(observing, monkeypatch, tmp_path):
+    suicide = tmp_path / "attempt.py"
+    suicide.write_text("import os; os.kill(os.getpid(), 9)")
+    monkeypatch.setattr(tiers, "_ATTEMPT", suicide)
+    assert set(observing.prove().values()) == {Tier.DETECT}
+
+
+@pytest.mark.parametrize(
+    ("status", "tier"), [(0, Tier.DETECT), (1, Tier.DETECT), (2, Tier.ABSENT), (-11, Tier.ABSENT)]
+)
+def test_what_ends_otherwise_is_at_best_absent(observing, monkeypatch, tmp_path, status, tier):
+    ending = tmp_path / "attempt.py"
+    how = f"os._exit({status})" if status >= 0 else f"os.kill(os.getpid(), {-status})"
+    ending.write_text(f"import os; {how}")
+    monkeypatch.setattr(tiers, "_ATTEMPT", ending)
+    assert set(observing.prove().values()) == {tier}
+
+
+def test_what_others_try_during_the_proof_is_reported(observing, arena):
+    arena.attack("call", "raw", 1, arena.inside)
+    observing.prove()
+    (report,) = observing.reports()
+    assert (report.deed, report.cgroup_id) == (Deed.REPORTED, arena.inside.number)
+    assert observing.reports() == []
+
+
+def test_whoever_enters_the_canaries_cgroup_is_reported_too(observing):
+    group = observing._canaries
+    command = group.command("python3", "-c", "import socket; socket.socket(17, 3, 768)")
+    assert subprocess.run(command, check=False).returncode == -9
+    assert [each.deed for each in observing.reports()] == [Deed.KILLED]
+
+
+def test_the_agent_and_its_neighbours_are_not_touched_by_the_proof(observing):
+    with subprocess.Popen(["sleep", "60"]) as neighbour:
+        observing.prove()
+        socket.socket(17, 3, socket.htons(3)).close()
+        assert neighbour.poll() is None
+        neighbour.kill()
+
+
+def test_where_the_kernel_takes_no_program_the_node_detects_and_says_why(monkeypatch):
+    monkeypatch.setattr(cgroups, "mount", lambda: None)
+    made = Tiers()
+    assert "cgroup2" in made.refusal
+    assert weakest(made.prove()) is Tier.DETECT
+    assert made.reports() == []
+    made.close()
+
+
+def test_the_canaries_cgroup_goes_when_it_is_closed(arena):
+    made = Tiers(within=arena.inside.number)
+    path = made._canaries.path
+    assert path.exists()
+    made.close()
+    assert not path.exists()
