@@ -1,4 +1,4 @@
-"""Control groups: which one a process is in, and folders of one's own that hold what may be killed.
+"""Control groups: which one a number means, and folders of one's own that hold what may be killed.
 
 Only the unified hierarchy (version 2) counts: processes can be in one of its groups alone, and the
 kernel gives each a number that is never used again, which is the inode of its folder.
@@ -6,19 +6,26 @@ kernel gives each a number that is never used again, which is the inode of its f
 
 from __future__ import annotations
 
+import ctypes
+import os
 import secrets
+import struct
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from agents.kernel.errors import KernelError, refused
 
-__all__ = ["OwnCgroup", "cgroup_of", "mount"]
+__all__ = ["OwnCgroup", "mount", "path_of"]
 
-_UNIFIED = "0::"
+_HANDLE: Final = struct.Struct("=IiQ")  # struct file_handle with eight octets
+_BY_NUMBER = 0xFE  # FILEID_KERNFS
+_GONE = " (deleted)"
 _PATIENCE = 200
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def mount() -> Path | None:
@@ -30,17 +37,29 @@ def mount() -> Path | None:
     return None
 
 
-def cgroup_of(pid: int, top: Path | None) -> tuple[str, int]:
-    """Return the path of a process's group below `top` and its number; ("", 0) when not known."""
-    try:
-        told = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8", errors="surrogateescape")
-        path = next(
-            line[len(_UNIFIED) :] for line in told.splitlines() if line.startswith(_UNIFIED)
-        )
-        number = Path(f"{top}{path}").stat().st_ino if top is not None else 0
-    except (OSError, StopIteration):
-        return "", 0
-    return (path, number) if number else ("", 0)
+def path_of(number: int, top: Path | None) -> str:
+    """Return the path below `top` of the group with this number; "" when there is none any more.
+
+    The kernel opens the group by its number (open_by_handle_at(2)): neither a process's number nor
+    a path stands between what was told and what is answered.
+    """
+    if top is None or not number:
+        return ""
+    handle = ctypes.create_string_buffer(_HANDLE.pack(8, _BY_NUMBER, number), _HANDLE.size)
+    with suppress(OSError), ExitStack() as opened:
+        root = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        opened.callback(os.close, root)
+        group = _libc.open_by_handle_at(root, handle, os.O_PATH | os.O_CLOEXEC)
+        if group >= 0:
+            opened.callback(os.close, group)
+            return _below(str(Path(f"/proc/self/fd/{group}").readlink()), str(top))
+    return ""
+
+
+def _below(path: str, top: str) -> str:
+    if path.endswith(_GONE) or not f"{path}/".startswith(f"{top}/"):
+        return ""
+    return path[len(top) :] or "/"
 
 
 @dataclass(slots=True)

@@ -5,8 +5,8 @@
 2. A thorough sweep reads the tables of all namespaces too: a socket that is in them before and
    after the list was read, and in the hands of nobody, is reported with the process 0.
 3. A socket is one finding for each process that holds it, however many descriptors there are.
-4. A process's cgroup has a name only if it is the one that the kernel's list told: a process that
-   has moved in between has none, and so nobody's allowance.
+4. A process's cgroup is the one that the kernel's list told, and gets its name from the kernel by
+   its number. One that is gone has no name, and so nobody's allowance.
 """
 
 from __future__ import annotations
@@ -54,14 +54,11 @@ class Sweeper:
         return [before[inode] for inode in lone]
 
     def _seen(self, holder: Holder) -> SocketSeen:
-        path, number = cgroups.cgroup_of(holder.pid, self._top)
-        if number != holder.cgroup:  # rule 4
-            path, number = "", holder.cgroup
         return SocketSeen(
             pid=holder.pid,
             uid=holder.uid,
-            cgroup=path,
-            cgroup_id=number,
+            cgroup=cgroups.path_of(holder.cgroup, self._top),  # rule 4
+            cgroup_id=holder.cgroup,
             inode=holder.inode,
             netns=holder.netns,
             family=holder.family,

@@ -177,7 +177,7 @@ def test_a_cgroup_of_ones_own_ends_what_is_inside_and_nothing_else():
     try:
         with OwnCgroup("callguard-test") as group:
             inside = subprocess.Popen(group.command("sleep", "60"))
-            comes_to_be(lambda: cgroups.cgroup_of(inside.pid, cgroups.mount())[1] == group.number)
+            comes_to_be(lambda: (group.path / "cgroup.procs").read_text() == f"{inside.pid}\n")
         assert inside.wait(timeout=10) == -9
         assert not group.path.exists()
         assert outside.poll() is None
@@ -186,7 +186,15 @@ def test_a_cgroup_of_ones_own_ends_what_is_inside_and_nothing_else():
         outside.wait()
 
 
-def test_a_process_that_has_ended_has_no_cgroup():
-    child = subprocess.Popen(["true"])
-    child.wait()
-    assert cgroups.cgroup_of(child.pid, cgroups.mount()) == ("", 0)
+def test_a_cgroup_has_its_name_while_it_is_there():
+    top = cgroups.mount()
+    with OwnCgroup("callguard-test") as group:
+        (deep := group.path / "a b" / "c").mkdir(parents=True)
+        assert cgroups.path_of(group.number, top) == f"/{group.path.name}"
+        assert cgroups.path_of(deep.stat().st_ino, top) == f"/{group.path.name}/a b/c"
+        deep.rmdir()
+        deep.parent.rmdir()
+    assert cgroups.path_of(group.number, top) == ""
+    assert cgroups.path_of(top.stat().st_ino, top) == "/"
+    assert cgroups.path_of(0, top) == ""
+    assert cgroups.path_of(group.number, None) == ""
