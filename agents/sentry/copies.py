@@ -1,0 +1,153 @@
+"""What in a network copies packets: read from the kernel's messages, without asking anything.
+
+1. Links: a kind that exists to copy packets or to carry them elsewhere, while the link is up (the
+   kernel makes some such links by itself, and they are down); promiscuity that no bridge, bond or
+   switch explains; a program of XDP.
+2. Traffic control: an action that mirrors or redirects, wherever in a filter it stands; a filter
+   that is a BPF program.
+3. nftables: `dup`, `fwd`, `queue`, `log` to a group, and the same as targets of iptables-nft. A
+   `log` without a group writes addresses to the kernel's log and no content.
+4. Listeners: /proc/net/netfilter/nfnetlink_log and nfnetlink_queue.
+5. Octets that are no such message are no finding and no error.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from agents.core.sentry import Finding, What
+from agents.sentry.netlink import Message, attributes, listed, number, text
+
+__all__ = ["RULE_ADDED", "found_in", "listeners", "passed"]
+
+_NEW_LINK, _NEW_FILTER = 16, 44
+RULE_ADDED: Final = (10 << 8) | 6  # NFNL_SUBSYS_NFTABLES, NFT_MSG_NEWRULE
+
+_LINK: Final = struct.Struct("=BxHiII")
+_FILTER: Final = struct.Struct("=BxxxiIII")
+_UP: Final = 1
+_IFNAME, _MASTER, _LINKINFO, _PROMISCUITY, _XDP = 3, 10, 18, 30, 43
+_INFO_KIND = 1
+_XDP_ATTACHED, _XDP_PROGRAM = 2, 4
+_KIND, _OPTIONS = 1, 2  # of traffic control, for filters and actions alike
+_BPF_NAME, _BPF_ID = 7, 11
+_PARMS = 2
+_MIRRED: Final = struct.Struct("=20xiI")
+_WAYS: Final = {1: "redirect", 2: "mirror", 3: "redirect_in", 4: "mirror_in"}
+_DEEPEST: Final = 6
+_COPYING: Final = frozenset(
+    (
+        "macvlan", "macvtap", "ipvlan", "ipvtap", "ifb", "nlmon", "vsockmon",
+        "gre", "gretap", "ip6gre", "ip6gretap", "erspan", "ip6erspan",
+        "vxlan", "geneve", "gtp", "bareudp", "ipip", "ip6tnl", "sit",
+    )
+)  # fmt: skip
+
+_GENERIC = 4  # struct nfgenmsg
+_TABLE, _CHAIN, _HANDLE, _EXPRESSIONS = 1, 2, 3, 4
+_EXPRESSION_NAME, _EXPRESSION_DATA = 1, 2
+_LOG_GROUP = _TARGET_NAME = 1
+_TARGETS: Final = frozenset(("TEE", "NFLOG", "NFQUEUE"))
+
+
+def found_in(messages: Iterable[Message]) -> frozenset[Finding]:
+    """Return what these messages show."""
+    return frozenset(finding for kind, payload in messages for finding in _shown(kind, payload))
+
+
+def passed(messages: Iterable[Message]) -> frozenset[Finding]:
+    """Return what these announcements show that may be gone by now.
+
+    Of promiscuity an announcement says nothing: a bridge that takes a link in makes it promiscuous
+    first and its own afterwards, and both are announced.
+    """
+    return frozenset(each for each in found_in(messages) if each.what is not What.PROMISCUOUS)
+
+
+def _shown(kind: int, payload: bytes) -> Iterable[Finding]:
+    if kind == _NEW_LINK and len(payload) >= _LINK.size:
+        return _link(payload)
+    if kind == _NEW_FILTER and len(payload) >= _FILTER.size:
+        return _filter(payload)
+    if kind == RULE_ADDED and len(payload) >= _GENERIC:
+        return _rule(payload)
+    return ()
+
+
+def _link(payload: bytes) -> Iterator[Finding]:
+    """Rule 1."""
+    _, _, index, flags, _ = _LINK.unpack_from(payload)
+    told = attributes(payload, _LINK.size)
+    where = (("interface", index), ("name", text(told.get(_IFNAME))))
+    kind = text(attributes(told.get(_LINKINFO, b"")).get(_INFO_KIND))
+    if kind in _COPYING and flags & _UP:
+        yield Finding(What.MIRROR_LINK, (*where, ("kind", kind)))
+    if number(told.get(_PROMISCUITY)) and not number(told.get(_MASTER)):
+        yield Finding(What.PROMISCUOUS, where)
+    xdp = attributes(told.get(_XDP, b""))
+    if number(xdp.get(_XDP_ATTACHED)):
+        yield Finding(What.XDP, (*where, ("program", number(xdp.get(_XDP_PROGRAM)))))
+
+
+def _filter(payload: bytes) -> Iterator[Finding]:
+    """Rule 2."""
+    _, index, _, parent, _ = _FILTER.unpack_from(payload)
+    told = attributes(payload, _FILTER.size)
+    kind = text(told.get(_KIND))
+    place = f"{parent >> 16:x}:{parent & 0xFFFF:x}"
+    where = (("interface", index), ("parent", place), ("kind", kind))
+    for way, target in _mirred(told.get(_OPTIONS, b""), 0):
+        yield Finding(What.TC_MIRROR, (*where, ("way", way), ("target", target)))
+    options = attributes(told.get(_OPTIONS, b""))
+    if kind == "bpf" and _BPF_ID in options:  # Without, it is a classic program, which only drops.
+        program = (("program", number(options[_BPF_ID])), ("label", text(options.get(_BPF_NAME))))
+        yield Finding(What.BPF_FOREIGN, (*where, *program))
+
+
+def _mirred(data: bytes, depth: int) -> Iterator[tuple[str, int]]:
+    """Find the actions that mirror; every classifier keeps its actions under another number."""
+    told = list(listed(data))
+    first = dict(reversed(told))
+    if first.get(_KIND) == b"mirred\0":
+        parms = attributes(first.get(_OPTIONS, b"")).get(_PARMS, b"")
+        if len(parms) >= _MIRRED.size:
+            way, target = _MIRRED.unpack_from(parms)
+            yield _WAYS.get(way, "unknown"), target
+        else:
+            yield "unknown", 0
+    elif depth < _DEEPEST:
+        for _, value in told:
+            yield from _mirred(value, depth + 1)
+
+
+def _rule(payload: bytes) -> Iterator[Finding]:
+    """Rule 3."""
+    told = attributes(payload, _GENERIC)
+    for _, element in listed(told.get(_EXPRESSIONS, b"")):
+        expression = attributes(element)
+        name = text(expression.get(_EXPRESSION_NAME))
+        data = attributes(expression.get(_EXPRESSION_DATA, b""))
+        target = text(data.get(_TARGET_NAME)) if name == "target" else ""
+        copies = name in {"dup", "fwd", "queue"} or (name == "log" and _LOG_GROUP in data)
+        if copies or target in _TARGETS:
+            where = (
+                ("family", payload[0]),
+                ("table", text(told.get(_TABLE))),
+                ("chain", text(told.get(_CHAIN))),
+                ("handle", int.from_bytes(told.get(_HANDLE, b"")[:8], "big")),
+                ("expression", target or name),
+            )
+            yield Finding(What.NFT_COPY, where)
+
+
+def listeners(kind: str, table: str) -> frozenset[Finding]:
+    """Return who listens by one of the two lists (rule 4); ``kind`` is "log" or "queue"."""
+    found = set()
+    for line in table.splitlines():
+        fields = line.split()
+        if len(fields) > 1 and fields[0].isdecimal() and fields[1].lstrip("-").isdecimal():
+            where = (("kind", kind), ("group", int(fields[0])), ("port", int(fields[1])))
+            found.add(Finding(What.NFLOG_BIND, where))
+    return frozenset(found)
