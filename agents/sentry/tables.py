@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-__all__ = ["Listed", "listed", "namespaces"]
+__all__ = ["Listed", "listed", "namespaces", "parsed", "read"]
 
 _INET, _INET6, _PACKET, _RAW = 2, 10, 17, 3
 _KEPT: Final = re.compile(r" net:\[(\d+)\] (\S+) .* - nsfs ")
@@ -60,12 +60,13 @@ def listed() -> dict[int, Listed]:
     found: dict[int, Listed] = {}
     for netns, path in namespaces().items():
         with suppress(OSError):  # the process or the mount has gone meanwhile
-            tables = _tables(f"{path}/net") if Path(path).is_dir() else _inside(path)
-            found |= {each.inode: each for each in _parsed(tables, netns) if each.inode}
+            tables = read(f"{path}/net") if Path(path).is_dir() else _inside(path)
+            found |= {each.inode: each for each in parsed(tables, netns) if each.inode}
     return found
 
 
-def _tables(folder: str) -> tuple[str, str, str]:
+def read(folder: str) -> tuple[str, str, str]:
+    """Return the tables of packet, raw and IPv6 raw sockets in a folder as /proc/PID/net."""
     packet = Path(folder, "packet").read_text(encoding="ascii")
     raw = Path(folder, "raw").read_text(encoding="ascii")
     six = Path(folder, "raw6")
@@ -81,7 +82,7 @@ def _inside(path: str) -> tuple[str, str, str]:
             place = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 if _libc.setns(place, _CLONE_NEWNET) == 0:
-                    answer.append(_tables("/proc/thread-self/net"))
+                    answer.append(read("/proc/thread-self/net"))
             finally:
                 os.close(place)
 
@@ -91,7 +92,8 @@ def _inside(path: str) -> tuple[str, str, str]:
     return answer[0] if answer else ("", "", "")
 
 
-def _parsed(tables: tuple[str, str, str], netns: int) -> Iterator[Listed]:
+def parsed(tables: tuple[str, str, str], netns: int) -> Iterator[Listed]:
+    """Read what the tables of a namespace say."""
     packet, *raw = tables
     for line in packet.splitlines()[1:]:
         _, _, kind, protocol, interface, _, _, uid, inode, *_ = line.split()

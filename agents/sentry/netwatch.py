@@ -1,0 +1,121 @@
+"""Watches one network namespace for what copies its packets.
+
+1. The kernel announces links and traffic control (rtnetlink), and rules (nftables, group 7): each
+   announcement is read, and then everything is asked for anew. So what stands is known whatever
+   was lost or stood before, and what passed in between is told too.
+2. Listeners of NFLOG and NFQUEUE are announced by nobody: their lists are read at every sweep.
+3. What the kernel does not tell is named in `blind`, in one word each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from agents.core.sentry import Finding, NetworkChanged, What
+from agents.sentry.copies import found_in, listeners, passed
+from agents.sentry.namespaces import Namespace
+from agents.sentry.netlink import Message, NetlinkError, announced, ask, attributes, open_socket
+
+__all__ = ["NetWatch"]
+
+_ROUTE, _NETFILTER = 0, 12
+_LINK_AND_TC: Final = (1 << 0) | (1 << 3)  # RTNLGRP_LINK, RTNLGRP_TC
+_RULES: Final = 1 << 6  # NFNLGRP_NFTABLES
+_GET_LINK, _GET_QDISC, _GET_FILTER = 18, 38, 46
+_GET_RULE: Final = (10 << 8) | 7
+_LINK_ASKED: Final = struct.Struct("=BxHiII")
+_TC: Final = struct.Struct("=BxxxiIII")
+_RULE_ASKED: Final = struct.Struct("=BBH")
+_KIND = 1
+_CLSACT: Final = {b"ingress\0": (0xFFFF_FFF2,), b"clsact\0": (0xFFFF_FFF2, 0xFFFF_FFF3)}
+_LISTS: Final = Path("/proc/thread-self/net/netfilter")
+
+
+class NetWatch:
+    """One namespace's monitor; raises OSError when it cannot be set up."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        self.namespace = namespace
+        self.blind: tuple[str, ...] = ()
+        self._network: frozenset[Finding] = frozenset()
+        with ExitStack() as stack, namespace.entered():
+            self._route = stack.enter_context(open_socket(_ROUTE, _LINK_AND_TC))
+            self._rules = stack.enter_context(open_socket(_NETFILTER, _RULES))
+            self._ask_route = stack.enter_context(open_socket(_ROUTE))
+            self._ask_rules = stack.enter_context(open_socket(_NETFILTER))
+            self._stack = stack.pop_all()
+
+    @property
+    def filenos(self) -> tuple[int, int]:
+        """What is readable when something was announced."""
+        return self._route.fileno(), self._rules.fileno()
+
+    def look(self) -> NetworkChanged:
+        """Read what was announced, then what stands (rule 1)."""
+        seen: frozenset[Finding] = frozenset()
+        for kernel in (self._route, self._rules):
+            told, _ = announced(kernel)  # What was lost may stand: everything is asked for.
+            seen |= passed(told)
+        blind: list[str] = []
+        told = _told(self._links, "links", blind)
+        told += _told(self._filters, "traffic_control", blind)
+        told += _told(self._asked_rules, "nftables", blind)
+        self.blind = tuple(blind)
+        self._network = found_in(told) | frozenset(map(self._not_seen, blind))
+        return NetworkChanged(
+            netns=self.namespace.inode, standing=self._network | self._listeners(), passed=seen
+        )
+
+    def poll(self) -> NetworkChanged:
+        """Read the listeners alone (rule 2)."""
+        standing = self._network | self._listeners()
+        return NetworkChanged(netns=self.namespace.inode, standing=standing)
+
+    def close(self) -> None:
+        """Close the sockets, and let go of the namespace."""
+        self._stack.close()
+        self.namespace.close()
+
+    @staticmethod
+    def _not_seen(what: str) -> Finding:
+        return Finding(What.SENTRY_BLIND, (("missing", what),))
+
+    def _links(self) -> list[Message]:
+        return ask(self._ask_route, _GET_LINK, _LINK_ASKED.pack(0, 0, 0, 0, 0))
+
+    def _filters(self) -> list[Message]:
+        found: list[Message] = []
+        for _, qdisc in ask(self._ask_route, _GET_QDISC, _TC.pack(0, 0, 0, 0, 0)):
+            _, index, handle, _, _ = _TC.unpack_from(qdisc)
+            kind = attributes(qdisc, _TC.size).get(_KIND, b"")
+            for parent in _CLSACT.get(kind, (handle,) if handle else ()):
+                body = _TC.pack(0, index, 0, parent, 0)
+                with contextlib.suppress(NetlinkError):  # A discipline that takes no filters.
+                    found += ask(self._ask_route, _GET_FILTER, body)
+        return found
+
+    def _asked_rules(self) -> list[Message]:
+        # The answers are announcements' messages with another header, NFT_MSG_NEWRULE both.
+        return ask(self._ask_rules, _GET_RULE, _RULE_ASKED.pack(0, 0, 0))
+
+    def _listeners(self) -> frozenset[Finding]:
+        found: frozenset[Finding] = frozenset()
+        with self.namespace.entered():
+            for kind in ("log", "queue"):
+                with contextlib.suppress(FileNotFoundError):  # The kernel has not loaded it.
+                    table = (_LISTS / f"nfnetlink_{kind}").read_text("ascii")
+                    found |= listeners(kind, table)
+        return found
+
+
+def _told(tell: Callable[[], list[Message]], name: str, blind: list[str]) -> list[Message]:
+    try:
+        return tell()
+    except NetlinkError:
+        blind.append(name)
+        return []
