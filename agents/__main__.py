@@ -272,11 +272,20 @@ def _in_words(told: dict[str, Any]) -> str:
     if "relay" in told:
         ready = "ready" if told["relay"]["ready"] else "not ready: it admits no new call"
         lines.append(f"media relay: {ready}, {told['relay']['recordings']} calls recorded")
+    lines.append(_sentry_in_words(told["sentry"]))
     for each in told["armed"]:
         counters = f"{each['calls']} calls, {each['packets']} packets, {each['bytes']} bytes"
         lines.append(f"armed {each['grant']} {each['level']} until {each['lease_until']}")
         lines.append(f"  {counters}, {each['drops']} dropped")
     return "\n".join(lines if told["armed"] else [*lines, "nothing is armed"])
+
+
+def _sentry_in_words(told: dict[str, Any]) -> str:
+    swept = "no sweep yet"
+    if told["last_sweep_ms"] is not None:
+        swept = f"last sweep {told['last_sweep_ms']} ms ago in {told['namespaces']} namespaces"
+    scope = "" if told["scope"] == "node" else f"; watches {told['scope']}, not the node"
+    return f"sentry: {told['tier']}, {told['mode']}; {told['findings']} findings; {swept}{scope}"
 
 
 def _first(error: BaseException) -> str:

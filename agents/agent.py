@@ -25,7 +25,6 @@ import structlog
 from agents import status
 from agents.capture.drain import Ring
 from agents.capture.engine import CaptureEngine
-from agents.capture.outcomes import Outcome
 from agents.capture.sealing import SegmentLimits
 from agents.capture.spool import Spool, SpoolUnsafe
 from agents.clock import Clock, SystemClock
@@ -51,6 +50,7 @@ from agents.keys import KeyFileError, load_identity, load_signer
 from agents.process import configure_logging, hurry, settle_memory
 from agents.recorder import operators
 from agents.recorder.gate import Gate, GateError
+from agents.sentry.reporting import reporting
 from agents.session.channel import TlsPaths
 from agents.session.client import Session
 from agents.state import Kept, StateDir, StateError
@@ -197,6 +197,13 @@ class _Agent:
             recorder_of=self._make_gate if config.relay is not None else None,
         )
         self._driver = Driver(parts, on_failure=self._fail)
+        self._watch = reporting(
+            config.sentry,
+            now=lambda: self._clock.nanoseconds()[0],
+            report=self._from_thread(self._driver.happened),
+            fail=self._from_thread(self._fail),
+        )
+        stack.callback(self._watch.close)
 
     def _node(self, kept: Kept) -> Node:
         pinned = parse_roots(self._config.roots.read_bytes())
@@ -223,7 +230,7 @@ class _Agent:
             content=self._kernel.content,
             spool=spool,
             clock=self._clock.nanoseconds,
-            deliver=self._delivered,
+            deliver=self._from_thread(lambda told: self._driver.outcome(told)),  # noqa: PLW0108 - made later
             limits=SegmentLimits(
                 octets=self._config.segment_bytes,
                 seconds=self._config.segment_length.total_seconds(),
@@ -244,16 +251,8 @@ class _Agent:
 
     def _answered(self, answer: Answered) -> None:
         """Put on record what a recorder was answered."""
-        said = {
-            "who": answer.recorder,
-            "scope": answer.scope,
-            "call": answer.call,
-            "reason": answer.reason,
-            "grants": ",".join(answer.grant_ids),
-        }
         what = "recording_permitted" if answer.permitted else "recording_denied"
-        details = {name: value for name, value in said.items() if value}
-        self._driver.happened(RelayReport(what=what, call_id=None, details=details))
+        self._driver.happened(RelayReport(what=what, call_id=None, details=answer.details()))
 
     def _make_gate(self, driver: Driver) -> Gate:
         assert self._config.relay is not None  # noqa: S101 - asked for only with one
@@ -296,6 +295,7 @@ class _Agent:
             ):
                 self._driver.take_up(self._kept)
                 self._loop.add_reader(self._kernel.signalling.fileno(), self._read)
+                self._watch.start()
                 conversation = tasks.create_task(self._driver.session.run())
                 self._log.info("running", guard=self._config.guard)
                 settle_memory()
@@ -333,6 +333,7 @@ class _Agent:
         self._loop.remove_reader(self._kernel.signalling.fileno())
         self._driver.stop_timer()
         self._hands.disarm()
+        await asyncio.to_thread(self._watch.close)
         await asyncio.to_thread(self._engine.stop)
         await asyncio.to_thread(self._driver.close)
 
@@ -343,6 +344,7 @@ class _Agent:
             "version": _version(),
             **self._driver.status(),
             **({"relay": self._gate.status()} if self._gate is not None else {}),
+            "sentry": self._watch.status(),
             "messages_lost": self._hearing.lost,
         }
 
@@ -367,20 +369,23 @@ class _Agent:
         for message in messages:
             self._driver.happened(SignallingSeen(message=message))
 
-    def _delivered(self, outcome: Outcome) -> None:
-        """Take an outcome from one of the engine's threads."""
-        try:
-            self._loop.call_soon_threadsafe(self._take, outcome)
-        except RuntimeError:
-            self._log.warning("outcome_too_late", kind=type(outcome).__name__)
+    def _from_thread(self, take: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Have what another thread tells taken on the loop's; later than the end it is dropped."""
 
-    def _take(self, outcome: Outcome) -> None:
-        if self._closing:
-            return
-        try:
-            self._driver.outcome(outcome)
-        except BaseException as error:  # noqa: BLE001 - as above
-            self._fail(error)
+        def taken(told: object) -> None:
+            try:
+                if not self._closing:
+                    take(told)
+            except BaseException as error:  # noqa: BLE001 - as above
+                self._fail(error)
+
+        def tell(told: object) -> None:
+            try:
+                self._loop.call_soon_threadsafe(taken, told)
+            except RuntimeError:
+                self._log.warning("told_too_late", kind=type(told).__name__)
+
+        return tell
 
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error

@@ -23,6 +23,7 @@ __all__ = [
     "ConfigError",
     "Endpoint",
     "RelayConfig",
+    "SentryConfig",
     "TlsFiles",
     "load_config",
     "parse_config",
@@ -37,7 +38,15 @@ _NODE = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 _SOCKET = re.compile(r"[A-Za-z0-9._-]{1,64}")  # gRPC would read some other signs as its own
 _INTERFACE = re.compile(r"[^\s/:]{1,15}")  # dev_valid_name() of the kernel, and no alias colon
 _ENDPOINT = re.compile(r"(?:(udp|tcp|http):)?(\[[0-9A-Fa-f:.]+\]|[0-9.]+):([0-9]{1,5})")
+_UNIT = re.compile(r"[A-Za-z0-9:_.@\\-]{1,240}\.service")
+_NAMESPACE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
 _HIGHEST_PORT = 0xFFFF
+_DHCP_CLIENTS = (
+    "systemd-networkd.service",
+    "NetworkManager.service",
+    "dhcpcd.service",
+    "networking.service",
+)
 
 
 class ConfigError(Exception):
@@ -79,6 +88,20 @@ class RelayConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SentryConfig:
+    """What the sentry, which always runs, is told.
+
+    ``allow``: the services that may hold sockets which hear content; empty: none.
+    ``test_namespaces``: for tests on a machine that others use too. Only what is in the network
+    namespaces of these names (/run/netns) is judged; the agent then says in its log, its status
+    and a signed incident at every start that it does not watch the node. None: the whole node.
+    """
+
+    allow: tuple[str, ...] = _DHCP_CLIENTS
+    test_namespaces: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Everything that the agent is told from outside; see ``config/agent.toml``.
 
@@ -103,6 +126,7 @@ class Config:
     tls: TlsFiles
     relay: RelayConfig | None = None
     decisions: Path | None = None
+    sentry: SentryConfig = SentryConfig()
 
 
 def load_config(path: Path) -> Config:
@@ -142,6 +166,7 @@ def parse_config(text: str, folder: Path) -> Config:
         tls=TlsFiles(certificate=tls.file("certificate"), key=tls.file("key"), ca=tls.file("ca")),
         relay=_relay(table.table("relay")) if table.has("relay") else None,
         decisions=_socket(table),
+        sentry=_sentry(table),
     )
     tls.finish()
     table.finish()
@@ -204,6 +229,20 @@ def _socket(table: _Table) -> Path | None:
     return socket
 
 
+def _sentry(table: _Table) -> SentryConfig:
+    sentry = table.optional_table("sentry")
+    if sentry is None:
+        return SentryConfig()
+    units = sentry.names("allow", _UNIT, default=_DHCP_CLIENTS)
+    within = None
+    if sentry.has("test_namespaces"):
+        within = sentry.names("test_namespaces", _NAMESPACE)
+        if not within:
+            raise ConfigError("sentry.test_namespaces is empty")
+    sentry.finish()
+    return SentryConfig(allow=units, test_namespaces=within)
+
+
 class _Table:
     """One TOML table, taken out key by key so that what is left over is unknown (rule 1)."""
 
@@ -250,6 +289,17 @@ class _Table:
         if len(set(values)) < len(values):
             raise ConfigError(f"{self._name}{key} names something twice")
         return values
+
+    def names(
+        self, key: str, pattern: re.Pattern[str], *, default: tuple[str, ...] = ()
+    ) -> tuple[str, ...]:
+        """Take a list that may be empty, which means none."""
+        values: list[Any] = self._take(key, list, list(default))
+        if not all(type(value) is str and pattern.fullmatch(value) for value in values):
+            raise ConfigError(f"{self._name}{key} has a malformed name")
+        if len(set(values)) < len(values):
+            raise ConfigError(f"{self._name}{key} names something twice")
+        return tuple(values)
 
     def files(self, key: str, *, default: list[str]) -> tuple[Path, ...]:
         return tuple(self._folder / name for name in self.several(key, str, default=default))

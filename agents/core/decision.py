@@ -123,6 +123,17 @@ class Answered:
     reason: str
     grant_ids: tuple[str, ...]
 
+    def details(self) -> dict[str, str]:
+        """Return what there is to say, as the details of an incident."""
+        said = {
+            "who": self.recorder,
+            "scope": self.scope,
+            "call": self.call,
+            "reason": self.reason,
+            "grants": ",".join(self.grant_ids),
+        }
+        return {name: value for name, value in said.items() if value}
+
 
 def decide(
     question: Question, covers: Iterable[Cover], *, node: str, now: Instant

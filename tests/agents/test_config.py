@@ -14,6 +14,7 @@ from agents.config import (
     Config,
     ConfigError,
     RelayConfig,
+    SentryConfig,
     TlsFiles,
     load_config,
     parse_config,
@@ -61,8 +62,11 @@ def test_the_example_names_every_option():
     assert set(shown["tls"]) == {f.name for f in fields(TlsFiles)}
     renamed = {"json": "encoding", "through": "content"}
     assert set(shown["decisions"]) == {"socket"}
+    assert {*shown["sentry"], "test_namespaces"} == {f.name for f in fields(SentryConfig)}
+    assert "test_namespaces = " in example(), "explained, and never switched on by its comment"
     assert set(shown["relay"]) == {renamed.get(f.name, f.name) for f in fields(RelayConfig)}
-    for key in set().union(shown, shown["relay"], {"socket"}) - {"tls", "relay", "decisions"}:
+    tables = {"tls", "relay", "decisions", "sentry"}
+    for key in set().union(shown, shown["relay"], shown["sentry"], {"socket"}) - tables:
         (at,) = [n for n, line in enumerate(lines) if re.match(rf"(#[:~] )?{key} = ", line)]
         assert lines[at - 1].startswith("# ")
 
@@ -153,6 +157,38 @@ def test_without_its_table_there_is_no_socket():
     without = before + "[tls]" + after.partition("[tls]")[2]
     assert table
     assert parse_config(without, FOLDER).decisions is None
+
+
+def test_the_sentry_runs_whether_it_is_named_or_not():
+    """DHCP clients may listen by default; nobody may where the list is empty."""
+    bare = parse_config(example(), FOLDER).sentry
+    assert bare == SentryConfig()
+    assert "NetworkManager.service" in bare.allow
+    assert bare.test_namespaces is None
+    none = parse_config(example() + "\n[sentry]\nallow = []\n", FOLDER).sentry
+    assert none.allow == ()
+    scoped = parse_config(example() + '\n[sentry]\ntest_namespaces = ["a"]\n', FOLDER).sentry
+    assert scoped == SentryConfig(test_namespaces=("a",))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        ('allow = ["dhclient"]', "sentry.allow has a malformed name"),
+        ('allow = ["*.service"]', "sentry.allow has a malformed name"),
+        ('allow = ["a/b.service"]', "sentry.allow has a malformed name"),
+        ("allow = [1]", "sentry.allow has a malformed name"),
+        ('allow = "a.service"', "sentry.allow must be of type list"),
+        ('allow = ["a.service", "a.service"]', "sentry.allow names something twice"),
+        ("test_namespaces = []", "sentry.test_namespaces is empty"),
+        ('test_namespaces = ["../a"]', "sentry.test_namespaces has a malformed name"),
+        ("off = true", "unknown key sentry.off"),
+    ],
+)
+def test_what_is_wrong_about_the_sentry_refuses_the_file(wrong: str, complaint: str):
+    """Nothing of it can be switched off, and an allowance is one unit's whole name."""
+    with pytest.raises(ConfigError, match=complaint):
+        parse_config(example() + f"\n[sentry]\n{wrong}\n", FOLDER)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):

@@ -39,6 +39,16 @@ TOLD: dict[str, Any] = {
     "receipts_waiting": 2,
     "segments_waiting": 1,
     "spool_bytes": 99,
+    "sentry": {
+        "mode": "observe",
+        "tier": "detect",
+        "sweep": "kernel",
+        "scope": "node",
+        "namespaces": 3,
+        "sweeps": 9,
+        "last_sweep_ms": 120,
+        "findings": 2,
+    },
     "messages_lost": 0,
 }
 
@@ -147,6 +157,7 @@ def test_status_for_machines_and_for_people(config: Path):
         "trust policy 3, revision 17",
         "clock: good",
         "waiting for the guard: 2 receipts, 1 segments, 99 bytes",
+        "sentry: detect, observe; 2 findings; last sweep 120 ms ago in 3 namespaces",
         "nothing is armed",
     ]
 

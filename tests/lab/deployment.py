@@ -74,6 +74,7 @@ class Deployment:
             raise RuntimeError(made.err)
         if self.network:
             self.edit_agent('interfaces = ["voice-a", "voice-b"]')
+            self.narrow_sentry()
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -290,6 +291,13 @@ class Deployment:
             text = [t for t in text if t.split("=")[0].strip() != key]
             text.insert(0, line)
         path.write_text("\n".join(text) + "\n")
+
+    def narrow_sentry(self) -> None:
+        """Let the sentry judge only what is on the lab's node: others use this machine, too."""
+        assert self.network
+        path = self.folder / "nodes/node-1/agent.toml"
+        scope = f'test_namespaces = ["{self.network.name("node")}"]'
+        path.write_text(f"{path.read_text()}\n[sentry]\n{scope}\n")
 
     def let_recorders_ask(self) -> None:
         """Let recorders on the node ask at a socket."""

@@ -1,0 +1,285 @@
+"""The sentry on this kernel, in a namespace of the test's own: it finds, and finds only there."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from pyroute2 import netns
+
+from agents.core.sentry import What
+from agents.sentry.namespaces import Namespaces
+from agents.sentry.watch import Watch, WatchParts
+
+pytestmark = pytest.mark.privileged
+
+HOLD = """
+import socket, sys
+kept = socket.socket({family}, socket.SOCK_RAW, {protocol})
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+class Place:
+    """A network namespace of the test's own, and a sentry that judges it alone."""
+
+    def __init__(self, *, portable=False, units=()):
+        self.name = f"cgs-{secrets.token_hex(4)}"
+        self.told = []
+        self.failures = []
+        netns.create(self.name)
+        self.watch = Watch(
+            WatchParts(
+                now=lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+                deliver=self.told.append,
+                fail=self.failures.append,
+                units=frozenset(units),
+                scope=(self.name,),
+                portable=portable,
+            )
+        )
+
+    def __enter__(self):
+        self.watch.start()
+        return self
+
+    def __exit__(self, *exc):
+        self.watch.close()
+        with contextlib.suppress(FileNotFoundError):
+            netns.remove(self.name)
+        assert not self.failures
+
+    def run(self, *words):
+        command = ["ip", "netns", "exec", self.name, *words]
+        subprocess.run(command, check=True, capture_output=True, timeout=20)
+
+    @contextlib.contextmanager
+    def holding(self, family, protocol):
+        script = HOLD.format(family=int(family), protocol=protocol)
+        process = subprocess.Popen(
+            ["ip", "netns", "exec", self.name, sys.executable, "-c", script],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        try:
+            assert process.stdout.readline() == b"ready\n"
+            yield process.pid
+        finally:
+            process.communicate(timeout=10)
+
+    def found(self, what, count=1):
+        until = time.monotonic() + 15
+        while time.monotonic() < until:
+            found = [each.details for each in self.told if each.what is what]
+            if len(found) >= count:
+                return found
+            time.sleep(0.01)
+        raise AssertionError(f"{what} was not found: {self.told}")
+
+    def swept(self, more=4):
+        """Wait for this many whole sweeps."""
+        until = time.monotonic() + 20
+        goal = self.watch.status()["sweeps"] + more
+        while self.watch.status()["sweeps"] < goal:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+
+
+@pytest.fixture(params=[False, True], ids=["kernel", "listing"])
+def place(request):
+    with Place(portable=request.param) as made:
+        yield made
+
+
+def test_a_socket_that_hears_content_is_found_by_either_sweep(place):
+    with place.holding(socket.AF_PACKET, "socket.htons(3)") as pid:
+        (told,) = place.found(What.CAPTURE_SOCKET)
+        assert (told["pid"], told["uid"], told["kind"]) == (pid, 0, "packet_all")
+        assert len(told["command"]) == 64
+        place.swept(12)
+        assert len(place.found(What.CAPTURE_SOCKET)) == 1, "it is told once"
+        assert place.watch.status()["findings"] == 1
+    until = time.monotonic() + 15
+    while place.watch.status()["findings"] and time.monotonic() < until:
+        time.sleep(0.01)
+    assert place.watch.status()["findings"] == 0
+
+
+@pytest.mark.parametrize(
+    ("family", "protocol", "kind"),
+    [(socket.AF_INET, 17, "raw_udp"), (socket.AF_INET6, 17, "raw_udp"), (44, 0, "xdp")],
+)
+def test_other_sockets_that_hear_content_are_found(place, family, protocol, kind):
+    with place.holding(family, protocol):
+        (told,) = place.found(What.CAPTURE_SOCKET)
+        assert told["kind"] == kind
+
+
+@pytest.mark.parametrize(
+    ("family", "protocol"),
+    [
+        (socket.AF_INET, 1),
+        (socket.AF_INET6, 58),
+        (socket.AF_INET, 255),
+        (17, "socket.htons(0x0806)"),
+    ],
+)
+def test_sockets_of_control_are_not_reported(place, family, protocol):
+    with place.holding(family, protocol):
+        place.swept()
+    assert [each.what for each in place.told] == [What.SENTRY_SCOPED]
+
+
+def test_nothing_outside_of_the_scope_is_judged():
+    with Place() as inside, Place() as outside, outside.holding(17, "socket.htons(3)"):
+        outside.found(What.CAPTURE_SOCKET)
+        inside.swept()
+        assert [each.what for each in inside.told] == [What.SENTRY_SCOPED]
+
+
+def test_our_own_sockets_are_not_reported():
+    """The agent may hear: its filters stand before its sockets."""
+    with Place() as place:
+        opened = []
+
+        def enter():
+            netns.setns(place.name)
+            opened.append(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)))
+
+        thread = threading.Thread(target=enter)
+        thread.start()
+        thread.join()
+        place.swept(10)
+        opened[0].close()
+        assert [each.what for each in place.told] == [What.SENTRY_SCOPED]
+
+
+def test_bridges_and_containers_links_are_no_mirrors(place):
+    """What a container engine does to a network is not reported."""
+    place.run("ip", "link", "add", "br0", "up", "type", "bridge")
+    place.run("ip", "link", "add", "v0", "up", "type", "veth", "peer", "name", "v1")
+    place.run("ip", "link", "set", "v0", "master", "br0")
+    place.run("ip", "link", "set", "v1", "up")
+    place.run("nft", "add table ip n; add chain ip n c; add rule ip n c counter log accept")
+    place.swept()
+    assert [each.what for each in place.told] == [What.SENTRY_SCOPED]
+
+
+def test_mirrors_are_found_with_where_they_are(place):
+    place.run("ip", "link", "add", "v0", "up", "type", "veth", "peer", "name", "v1")
+    place.run("ip", "link", "set", "v1", "up")
+    place.run("ip", "link", "add", "mac0", "link", "v1", "up", "type", "macvlan")
+    assert place.found(What.MIRROR_LINK)[0]["name"] == "mac0"
+    place.run("ip", "link", "set", "v0", "promisc", "on")
+    assert "v0" in {each["name"] for each in place.found(What.PROMISCUOUS, 2)}
+    place.run("tc", "qdisc", "add", "dev", "v0", "ingress")
+    mirror = "protocol all u32 match u32 0 0 action mirred egress mirror dev v1"
+    place.run("tc", "filter", "add", "dev", "v0", "parent", "ffff:", *mirror.split())
+    assert place.found(What.TC_MIRROR)[0]["way"] == "mirror"
+    place.run("nft", "add table ip n; add chain ip n c; add rule ip n c log group 5")
+    assert place.found(What.NFT_COPY)[0]["table"] == "n"
+
+
+def test_a_link_that_came_and_went_is_found(place):
+    """The announcement tells it, though nothing stands when the sentry looks."""
+    place.swept(1)
+    for _ in range(5):
+        place.run("sh", "-c", "ip link add x0 up type ifb && ip link del x0")
+    assert place.found(What.MIRROR_LINK, 5)
+
+
+def test_who_listens_to_a_group_is_found(place):
+    script = (
+        "import socket,struct,sys\n"
+        "s=socket.socket(16,3,12); s.bind((0,0))\n"
+        "s.send(struct.pack('<IHHII',28,(4<<8)|1,5,1,0)+struct.pack('>BBH',2,0,5)"
+        "+struct.pack('<HHB3x',5,1,1))\n"
+        "assert struct.unpack_from('<i',s.recv(4096),16)[0]==0\n"
+        "print('ready',flush=True); sys.stdin.read()"
+    )
+    process = subprocess.Popen(
+        ["ip", "netns", "exec", place.name, sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout.readline() == b"ready\n"
+        (told,) = place.found(What.NFLOG_BIND)
+        assert (told["kind"], told["group"], told["port"]) == ("log", 5, process.pid)
+    finally:
+        process.communicate(timeout=10)
+
+
+def test_a_namespace_that_ends_is_let_go(place):
+    """The sentry's own sockets keep no namespace and no link alive."""
+    place.swept(1)
+    assert place.watch.status()["namespaces"] == 1
+    other = f"cgs-{secrets.token_hex(4)}"
+    netns.create(other)
+    try:
+        place.run("ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1", "netns", other)
+        netns.remove(place.name)
+        until = time.monotonic() + 15
+        while place.watch.status()["namespaces"]:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        seen = "v1"
+        while seen:
+            assert time.monotonic() < until
+            command = ["ip", "-n", other, "-o", "link", "show", "type", "veth"]
+            seen = subprocess.run(command, check=True, capture_output=True, timeout=20).stdout
+    finally:
+        netns.remove(other)
+
+
+def test_the_scope_is_told_and_never_widens():
+    with Place() as place:
+        assert place.found(What.SENTRY_SCOPED) == [{}]
+        assert place.watch.status()["scope"] == "some namespaces"
+        assert place.watch.status()["namespaces"] <= 1
+    nowhere = Namespaces(("no-such-namespace",))
+    assert nowhere.refresh() == ([], [])
+    assert Namespaces(()).refresh() == ([], []), "no name is no namespace"
+
+
+def test_the_whole_node_is_every_namespace():
+    with Place() as place:
+        everywhere = Namespaces(None)
+        try:
+            came, gone = everywhere.refresh()
+            scoped = Namespaces((place.name,))
+            ((one,), _) = scoped.refresh()
+            assert one.inode in {each.inode for each in came}
+            assert len(came) > 1
+            assert gone == []
+            scoped.close()
+        finally:
+            everywhere.close()
+
+
+def test_the_death_of_the_sentry_is_told():
+    place = Place()
+    place.watch._sweeper = "no sweeper"
+    place.watch.start()
+    until = time.monotonic() + 15
+    while not place.failures:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert isinstance(place.failures[0], AttributeError)
+    place.watch._sweeper = None
+    place.watch.close()
+    netns.remove(place.name)
+
+
+def test_a_sentry_that_never_began_closes():
+    place = Place()
+    place.watch.close()
+    place.watch.close()
+    netns.remove(place.name)
