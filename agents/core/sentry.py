@@ -5,9 +5,12 @@
 2. Every look at a namespace brings all its links, filters, rules and listeners that copy packets,
    and those that passed since the last look. The same holds: each is told once until it is gone.
 3. A change in a network makes a sweep due at once: who sets up a mirror wants to listen.
-4. A sweep is due every `EVERY`, whatever happens. The sentry only detects: ``action`` says what was
+4. An attempt that the kernel reports as it is made is told at once and asks for a sweep, to find
+   who holds what came of it. One process's attempts at one kind within `REMEMBERED`, and what a
+   sweep then finds of them, are one finding.
+5. A sweep is due every `EVERY`, whatever happens. The sentry only detects: ``action`` says what was
    done, ``would`` what enforcement would have done.
-5. No command line, no address and no subject is told: a command is its SHA-256.
+6. No command line, no address and no subject is told: a command is its SHA-256.
 """
 
 from __future__ import annotations
@@ -22,6 +25,9 @@ from agents.core.judgement import AF_PACKET, Allowances, Judgement, SocketSeen, 
 __all__ = [
     "EVERY",
     "OBSERVE",
+    "REMEMBERED",
+    "Attempt",
+    "Attempted",
     "Command",
     "Event",
     "Finding",
@@ -38,6 +44,8 @@ __all__ = [
 
 EVERY: Final = 250_000_000
 """Nanoseconds between two sweeps at the most."""
+REMEMBERED: Final = 1_000_000_000
+"""Nanoseconds for which a told attempt is the same finding."""
 OBSERVE: Final = "observe"
 """The mode that detects and reports."""
 
@@ -96,6 +104,28 @@ class SweepDone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """A socket that was asked for; its inode is 0. ``killed``: who asked for it is dead."""
+
+    seen: SocketSeen
+    way: str
+    killed: bool
+    holder: Holder | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempted:
+    """What was tried since the last time, oldest first; ``within`` as for `SweepDone`.
+
+    ``unseen``: something was done that may have been an attempt, and only a sweep can tell.
+    """
+
+    attempts: tuple[Attempt, ...]
+    unseen: bool = False
+    within: frozenset[int] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkChanged:
     """One namespace: what stands there now, and what came and perhaps went since the last look."""
 
@@ -116,7 +146,7 @@ class WakeUp:
     """`Sentry.next_deadline` has come."""
 
 
-Event = SweepDone | NetworkChanged | NamespaceGone | WakeUp
+Event = SweepDone | Attempted | NetworkChanged | NamespaceGone | WakeUp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +173,7 @@ class Sentry:
     def __init__(self, allowances: Allowances) -> None:
         self._allowances = allowances
         self._sockets: set[_Held] = set()
+        self._tried: dict[tuple[int, str], int] = {}
         self._networks: dict[int, frozenset[Finding]] = {}
         self._due = 0
 
@@ -152,14 +183,16 @@ class Sentry:
         return len(self._sockets) + sum(map(len, self._networks.values()))
 
     def next_deadline(self) -> int:
-        """Return when the next sweep is due (rule 4)."""
+        """Return when the next sweep is due (rule 5)."""
         return self._due
 
     def handle(self, event: Event, now: int) -> list[Command]:
         """Apply one event and return what to do."""
         match event:
             case SweepDone():
-                return self._swept(event)
+                return self._swept(event, now)
+            case Attempted():
+                return self._attempted(event, now)
             case NetworkChanged():
                 return self._changed(event, now)
             case NamespaceGone(netns=netns):
@@ -179,11 +212,36 @@ class Sentry:
         judged = ((seen, judge(seen, self._allowances)) for seen in sockets)
         return [each for each in judged if each[1].verdict is Verdict.CONTENT]
 
-    def _swept(self, swept: SweepDone) -> list[Command]:
+    def _attempted(self, attempted: Attempted, now: int) -> list[Command]:
+        """Rule 4."""
+        within, told = attempted.within, []
+        held = {(pid, kind) for _, _, pid, kind in self._sockets}
+        counted = [
+            (attempt, judged)
+            for attempt in attempted.attempts
+            if (within is None or attempt.seen.netns in within)
+            and (judged := judge(attempt.seen, self._allowances)).verdict is Verdict.CONTENT
+        ]
+        if not counted and not attempted.unseen:
+            return []
+        for attempt, judged in counted:
+            one = attempt.seen.pid, judged.reason
+            if one not in held and one not in self._tried:
+                told.append(_attempt(attempt, judged))
+            self._tried[one] = now
+        self._due = now + EVERY
+        return [*told, Sweep()]
+
+    def _swept(self, swept: SweepDone, now: int) -> list[Command]:
         within = swept.within
         counted = [each for each in swept.sockets if within is None or each.netns in within]
         found = {_held(seen, judged): (seen, judged) for seen, judged in self.content(counted)}
-        new = [each for held, each in found.items() if held not in self._sockets]
+        new = [
+            each
+            for held, each in found.items()
+            if held not in self._sockets and held[2:] not in self._tried
+        ]
+        self._tried = {one: last for one, last in self._tried.items() if now - last < REMEMBERED}
         self._sockets = set(found)  # Rule 1: what is not there any more may be told again.
         return [_socket(seen, judged, swept.holders.get(seen.pid)) for seen, judged in new]
 
@@ -205,6 +263,17 @@ def _held(seen: SocketSeen, judged: Judgement) -> _Held:
 
 
 def _socket(seen: SocketSeen, judged: Judgement, holder: Holder | None) -> Incident:
+    done = _done("kill" if seen.pid else "report")
+    return Incident(what=What.CAPTURE_SOCKET, details=_who(seen, judged, holder) | done)
+
+
+def _attempt(attempt: Attempt, judged: Judgement) -> Incident:
+    done = {"action": "killed", "mode": OBSERVE} if attempt.killed else _done("kill")
+    who = _who(attempt.seen, judged, attempt.holder)
+    return Incident(what=What.CAPTURE_SOCKET, details={**who, "way": attempt.way, **done})
+
+
+def _who(seen: SocketSeen, judged: Judgement, holder: Holder | None) -> dict[str, str | int]:
     details: dict[str, str | int] = {
         "kind": judged.reason,
         "pid": seen.pid,
@@ -213,13 +282,12 @@ def _socket(seen: SocketSeen, judged: Judgement, holder: Holder | None) -> Incid
         "interface": seen.ifindex,
         "protocol": seen.ethertype if seen.family == AF_PACKET else seen.protocol,
         **({"cgroup": seen.cgroup} if seen.cgroup else {}),
-        **_done("kill" if seen.pid else "report"),
     }
     if holder is not None and holder.login_uid is not None:
         details["login_uid"] = holder.login_uid
     if holder is not None and holder.command is not None:
         details["command"] = holder.command
-    return Incident(what=What.CAPTURE_SOCKET, details=details)
+    return details
 
 
 def _network(finding: Finding, netns: int) -> Incident:

@@ -32,7 +32,7 @@ from agents.kernel.bpf import Map
 from agents.kernel.errors import KernelError
 from agents.kernel.events import EventRing
 
-__all__ = ["Deed", "Entrance", "Rogue", "Scope", "Way"]
+__all__ = ["Deed", "Entrance", "Rogue", "Scope", "Way", "started"]
 
 _FOLDER: Final = Path(__file__).parent
 _PROGRAMS: Final = ("rogue.bpf", "rogue_calls.bpf")  # the second without io_uring's tracepoint
@@ -161,9 +161,16 @@ class Entrance:
         self._loaded.close()
 
     def _put_own(self, pid: int) -> None:
-        started = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        ticks = int(started.rpartition(")")[2].split()[19])
-        self._own.put(struct.pack("<I", pid), struct.pack("<Q", ticks))
+        self._own.put(struct.pack("<I", pid), struct.pack("<Q", started(pid) or 0))
+
+
+def started(pid: int) -> int | None:
+    """Return when a process was started, in ticks since boot (proc(5)); None when it is gone."""
+    try:
+        told = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return int(told.rpartition(")")[2].split()[19])
 
 
 @cache

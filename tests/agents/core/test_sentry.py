@@ -8,6 +8,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from agents.core.judgement import AF_INET, AF_PACKET, SOCK_RAW, Allowances, SocketSeen, judge
 from agents.core.sentry import (
     EVERY,
+    REMEMBERED,
+    Attempt,
+    Attempted,
     Finding,
     Holder,
     Incident,
@@ -100,6 +103,79 @@ def test_a_scope_takes_away_and_never_adds():
     assert sentry.handle(swept(seen(netns=9), within=frozenset()), 0) == []
     assert len(sentry.handle(swept(seen(netns=9), within=frozenset({8, 9})), 0)) == 1
     assert sentry.handle(swept(seen(pid=OWN), within=frozenset({9})), 0) == []
+
+
+def tried(*pids, killed=False, holder=None, within=None, **changed):
+    attempts = tuple(
+        Attempt(seen=seen(pid=pid, inode=0, **changed), way="call", killed=killed, holder=holder)
+        for pid in pids
+    )
+    return Attempted(attempts=attempts, within=within)
+
+
+def test_an_attempt_is_told_at_once_and_asks_for_a_sweep():
+    sentry = Sentry(ALLOWED)
+    holder = Holder(login_uid=1000, command="ab" * 32)
+    told, sweep = sentry.handle(tried(100, holder=holder), 5)
+    assert (told.what, sweep) == (What.CAPTURE_SOCKET, Sweep())
+    assert told.details == {
+        "kind": "packet_all", "pid": 100, "uid": 0, "login_uid": 1000, "netns": 9, "interface": 0,
+        "protocol": 3, "cgroup": "/user.slice", "command": "ab" * 32, "way": "call",
+        "action": "reported", "mode": "observe", "would": "kill",
+    }  # fmt: skip
+    assert sentry.next_deadline() == 5 + EVERY
+
+
+def test_what_was_killed_is_told_as_killed():
+    told, _ = Sentry(ALLOWED).handle(tried(100, killed=True), 0)
+    assert told.details["action"] == "killed"
+    assert "would" not in told.details
+
+
+def test_an_attempt_and_what_a_sweep_finds_of_it_are_one_finding():
+    sentry = Sentry(ALLOWED)
+    assert len(sentry.handle(tried(100), 0)) == 2
+    assert sentry.handle(swept(seen(pid=100)), 1) == []
+    assert sentry.handle(tried(100), 2) == [Sweep()]
+    assert sentry.handle(swept(seen(pid=100)), REMEMBERED + 5) == []
+    assert sentry.standing == 1
+    assert sentry.handle(tried(100), 2 * REMEMBERED) == [Sweep()]
+
+
+def test_an_attempt_that_a_sweep_has_found_first_is_not_told_again():
+    sentry = Sentry(ALLOWED)
+    assert len(sentry.handle(swept(seen(pid=100)), 0)) == 1
+    assert sentry.handle(tried(100), 1) == [Sweep()]
+
+
+def test_who_else_has_what_was_tried_is_told():
+    sentry = Sentry(ALLOWED)
+    sentry.handle(tried(100, killed=True), 0)
+    (accomplice,) = sentry.handle(swept(seen(pid=101)), 1)
+    assert accomplice.details["pid"] == 101
+
+
+def test_an_attempt_by_another_process_of_another_kind_or_much_later_is_told():
+    sentry = Sentry(ALLOWED)
+    assert len(sentry.handle(tried(100, 101, 100), 0)) == 3
+    assert len(sentry.handle(tried(100, ethertype=0x0800), 1)) == 2
+    sentry.handle(swept(), REMEMBERED + 1)
+    assert len(sentry.handle(tried(100), REMEMBERED + 2)) == 2
+
+
+def test_what_may_have_been_an_attempt_asks_for_a_sweep():
+    assert Sentry(ALLOWED).handle(Attempted(attempts=(), unseen=True), 0) == [Sweep()]
+    assert Sentry(ALLOWED).handle(Attempted(attempts=()), 0) == []
+
+
+def test_attempts_at_what_is_free_by_who_may_or_out_of_scope_are_nothing():
+    sentry = Sentry(ALLOWED)
+    assert sentry.handle(tried(OWN), 0) == []
+    assert sentry.handle(tried(100, ethertype=0x0806), 0) == []
+    assert sentry.handle(tried(100, cgroup="/system.slice/dhcpcd.service"), 0) == []
+    assert sentry.handle(tried(100, within=frozenset({8})), 0) == []
+    assert sentry.next_deadline() == 0
+    assert len(sentry.handle(tried(100, within=frozenset({9})), 0)) == 2
 
 
 def test_a_mirror_is_told_once_and_makes_a_sweep_due_at_once():

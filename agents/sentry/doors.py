@@ -1,0 +1,99 @@
+"""The second tier as the sentry's thread uses it: proven at the start, then read as attempts.
+
+1. It observes: nobody is killed but the canaries, and who else enters their cgroup.
+2. Who a process is, is read while it lives, and only if it is still the one that was reported (by
+   the moment of its start). Of one that is gone there is its login user, which the kernel told.
+3. Where the kernel takes no program there is nothing to read, and `status` says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from agents.core.judgement import AF_PACKET, SocketSeen
+from agents.core.sentry import Attempt, Attempted, Holder
+from agents.sentry import cgroups
+from agents.sentry.rogue import Deed, Rogue, started
+from agents.sentry.tiers import Door, Tier, Tiers, weakest
+
+__all__ = ["Doors"]
+
+
+class Doors:
+    """Loaded when made; ``close`` it. One user at a time.
+
+    ``identify`` says who a process is, by its id. ``within`` is the number of the cgroup where
+    attempts count, None for the whole node.
+    """
+
+    def __init__(self, identify: Callable[[int], Holder], *, within: int | None = None) -> None:
+        self._identify = identify
+        self._tiers = Tiers(within=within)
+        self._top: Path | None = cgroups.mount()
+        self._proven = dict.fromkeys(Door, Tier.DETECT)
+
+    @property
+    def filenos(self) -> tuple[int, ...]:
+        """The descriptors that are readable when something was tried: one or none."""
+        entrance = self._tiers.entrance
+        return () if entrance is None else (entrance.fileno(),)
+
+    @property
+    def lost(self) -> int:
+        """How many attempts found no room to be reported in, since the start."""
+        entrance = self._tiers.entrance
+        return 0 if entrance is None else entrance.lost()
+
+    def prove(self) -> None:
+        """Have the canaries try every door. Blocks for a moment; raises OSError."""
+        self._proven = self._tiers.prove()
+
+    def look(self, within: frozenset[int] | None = None) -> Attempted:
+        """Return what was tried since the last time; ``within`` as for `Attempted`."""
+        reports = self._tiers.reports()
+        return Attempted(
+            attempts=tuple(self._attempt(each) for each in reports if each.deed is not Deed.LOOK),
+            unseen=any(each.deed is Deed.LOOK for each in reports),
+            within=within,
+        )
+
+    def status(self) -> dict[str, Any]:
+        """Say which tier holds, at each door and in all; from any thread."""
+        refusal = {"refusal": self._tiers.refusal} if self._tiers.refusal else {}
+        doors = {door.value: tier.value for door, tier in self._proven.items()}
+        return {"tier": weakest(self._proven).value, "doors": doors, **refusal}
+
+    def close(self) -> None:
+        """Unload it."""
+        self._tiers.close()
+
+    def _attempt(self, rogue: Rogue) -> Attempt:
+        packet = rogue.family == AF_PACKET
+        seen = SocketSeen(
+            pid=rogue.pid,
+            uid=rogue.uid,
+            cgroup=cgroups.path_of(rogue.cgroup_id, self._top),
+            cgroup_id=rogue.cgroup_id,
+            inode=0,
+            netns=rogue.netns,
+            family=rogue.family,
+            type=rogue.type,
+            protocol=0 if packet else rogue.protocol,
+            ethertype=rogue.protocol if packet else 0,
+            ifindex=0,
+            comm=rogue.comm,
+        )
+        return Attempt(
+            seen=seen,
+            way=rogue.way.name.lower(),
+            killed=rogue.deed is Deed.KILLED,
+            holder=self._holder(rogue),
+        )
+
+    def _holder(self, rogue: Rogue) -> Holder:
+        """Rule 2."""
+        found = self._identify(rogue.pid)
+        same = started(rogue.pid) == rogue.started  # asked after: what was read was its own
+        return Holder(login_uid=rogue.login_uid, command=found.command if same else None)
