@@ -30,7 +30,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { OP_SOCKET = 45, READ_MS = 20 };
+enum { OP_SOCKET = 45, OP_BIND = 56, READ_MS = 20 };
 
 static struct shared {
 	volatile int refused, packets, opened;
@@ -191,11 +191,32 @@ static int ring_socket(unsigned setup, int flags, int linked)
 	return *(volatile unsigned *)ring.done_tail ? ring.done[0].res : -1;
 }
 
+static struct sockaddr_ll to = {.sll_family = AF_PACKET};
+
+static int bound_by_ring(void)
+{
+	int fd = socket(AF_PACKET, SOCK_RAW, 0);
+	struct ring ring;
+
+	to.sll_protocol = htons(ETH_P_ALL);
+	if (fd < 0 || ring_open(&ring, 0) < 0)
+		return -1;
+	struct io_uring_sqe *entry = ring_entry(&ring, 0);
+	entry->opcode = OP_BIND;
+	entry->fd = fd;
+	entry->addr = (uint64_t)&to;
+	entry->off = sizeof(to);
+	__atomic_store_n(ring.tail, 1, __ATOMIC_RELEASE);
+	syscall(426, ring.fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0);
+	errno = -ring.done[0].res;
+	return ring.done[0].res < 0 ? -1 : fd;
+}
+
 static int opened_then_bound(void)
 {
-	struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
 	int fd = socket(AF_PACKET, SOCK_RAW, 0);
 
+	to.sll_protocol = htons(ETH_P_ALL);
 	if (fd >= 0 && bind(fd, (void *)&to, sizeof(to)) < 0)
 		return -1;
 	return fd;
@@ -270,6 +291,8 @@ static int opened(const char *way)
 		return ring_socket(IORING_SETUP_SQPOLL, 0, 0);
 	if (!strcmp(way, "uring_linked"))
 		return ring_socket(0, 0, 1);
+	if (!strcmp(way, "uring_bind"))
+		return bound_by_ring();
 	if (!strcmp(way, "bind"))
 		return opened_then_bound();
 	if (!strcmp(way, "userns") && unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0)

@@ -72,6 +72,12 @@ def test_nothing_is_told_of_what_is_free_or_outside(arena, doors):
     assert doors.lost == 0
 
 
+def test_what_is_bound_out_of_sight_is_told_as_unseen(arena, doors):
+    if arena.attack("uring_bind", "packet", 1, arena.inside).refused:
+        pytest.skip("this kernel's io_uring cannot bind (it came with 6.11)")
+    assert doors.look() == Attempted(attempts=(), unseen=True)
+
+
 def test_the_thread_can_wait_for_it(arena, doors):
     poll = select.epoll()
     for each in doors.filenos:
