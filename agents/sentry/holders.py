@@ -22,6 +22,7 @@ from agents.core.sentry import Holder
 __all__ = ["Held", "Process", "find", "identify", "process"]
 
 _PROC: Final = "/proc"
+_UNIFIED: Final = "0::"
 _UNSET: Final = 0xFFFF_FFFF
 
 
@@ -35,9 +36,10 @@ class Held:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """A process's effective user, and the kernel's name of it."""
+    """A process's effective user, its cgroup ("" when not known), the kernel's name of it."""
 
     uid: int
+    cgroup: str
     comm: str
 
 
@@ -88,10 +90,12 @@ def process(pid: int) -> Process | None:
     """Say who a process is; None when it is gone."""
     try:
         status = Path(f"{_PROC}/{pid}/status").read_text("utf-8", "replace")
+        cgroups = Path(f"{_PROC}/{pid}/cgroup").read_text("utf-8", "surrogateescape").splitlines()
     except OSError:
         return None
+    path = next((each[len(_UNIFIED) :] for each in cgroups if each.startswith(_UNIFIED)), "")
     told = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
-    return Process(uid=int(told["Uid"].split()[1]), comm=told["Name"])
+    return Process(uid=int(told["Uid"].split()[1]), cgroup=path, comm=told["Name"])
 
 
 def identify(pid: int) -> Holder:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -97,8 +98,10 @@ class Listing:
         who = holders.process(pid)
         if who is None:
             return None
-        cgroup, number = cgroups.cgroup_of(pid, self._top)
-        return _socket(each, pid=pid, uid=who.uid, cgroup=cgroup, cgroup_id=number, comm=who.comm)
+        path, number = who.cgroup, 0
+        with suppress(OSError):
+            number = Path(f"{self._top}{path}").stat().st_ino
+        return _socket(each, pid=pid, uid=who.uid, cgroup=path, cgroup_id=number, comm=who.comm)
 
 
 def xdp_counted(table: str) -> int:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from agents.config import SentryConfig
 from agents.core.events import RelayReport
 from agents.core.sentry import Incident
+from agents.sentry.doors import Doors
+from agents.sentry.holders import identify
 from agents.sentry.watch import Watch, WatchParts
 
 __all__ = ["reporting"]
@@ -34,5 +37,7 @@ def reporting(
             fail=fail,
             units=frozenset(config.allow),
             scope=config.test_namespaces,
+            # Below a scope of namespaces there are no doors: they would count on the whole node.
+            doors=partial(Doors, identify) if config.test_namespaces is None else None,
         )
     )

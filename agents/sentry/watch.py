@@ -9,6 +9,8 @@
 5. Every sweep asks the kernel who holds which socket (`sweep`); a thorough one, every `_THOROUGH`,
    looks for sockets that nobody holds as well, and these stand until the next. A kernel that does
    not tell has each namespace's sockets listed, and looked for in the processes (`listing`).
+6. Where there are `doors`, they are proven at the start, and what is tried at them is told as it is
+   tried. A proof that cannot be held leaves the node at detecting.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import os
 import select
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -37,10 +39,12 @@ from agents.core.sentry import (
 )
 from agents.kernel.errors import KernelError
 from agents.sentry import holders
+from agents.sentry.doors import Doors
 from agents.sentry.listing import Listing
 from agents.sentry.namespaces import Namespace, Namespaces
 from agents.sentry.netwatch import NetWatch
 from agents.sentry.sweep import Sweeper
+from agents.sentry.tiers import Tier
 
 __all__ = ["Watch", "WatchParts"]
 
@@ -58,7 +62,8 @@ class WatchParts:
 
     ``now``: the boot clock in nanoseconds. ``deliver`` and ``fail`` are called in the sentry's
     thread. ``units`` may hold what hears content. ``scope``: names of namespaces, None for the
-    whole node. ``portable``: sweep without what only some kernels have.
+    whole node. ``portable``: sweep without what only some kernels have. ``doors`` makes the second
+    tier, None: there is none.
     """
 
     now: Callable[[], int]
@@ -67,6 +72,7 @@ class WatchParts:
     units: frozenset[str]
     scope: Sequence[str] | None = None
     portable: bool = False
+    doors: Callable[[], Doors] | None = None
 
 
 class Watch:
@@ -81,6 +87,8 @@ class Watch:
         self._sweeper = None if parts.portable else _sweeper()
         self._unheld: list[SocketSeen] = []
         self._thorough = 0
+        self._doors = parts.doors() if parts.doors is not None else None
+        self._lost = 0
         self._watches: dict[int, NetWatch] = {}
         self._unwatched: set[int] = set()
         self._refreshed = self._looked = 0
@@ -102,8 +110,9 @@ class Watch:
         os.eventfd_write(self._wake, 1)
         if self._thread.ident is not None:
             self._thread.join()
-        if self._sweeper is not None:
-            self._sweeper.close()
+        for each in (self._sweeper, self._doors):
+            if each is not None:
+                each.close()
         self._epoll.close()
         os.close(self._wake)
 
@@ -112,7 +121,7 @@ class Watch:
         age = self._parts.now() - self._last
         return {
             "mode": OBSERVE,
-            "tier": "detect",
+            **(self._doors.status() if self._doors is not None else {"tier": Tier.DETECT.value}),
             "sweep": "listing" if self._sweeper is None else "kernel",
             "scope": "node" if self._parts.scope is None else "some namespaces",
             "namespaces": len(self._watches),
@@ -130,11 +139,21 @@ class Watch:
                 self._epoll.register(self._wake, select.EPOLLIN)
                 if self._parts.scope is not None:
                     self._parts.deliver(Incident(what=What.SENTRY_SCOPED, details={}))
+                self._prove()
                 while not self._stopping.is_set():
                     self._look()
                     self._rest()
         except BaseException as error:  # noqa: BLE001 - rule 3
             self._parts.fail(error)
+
+    def _prove(self) -> None:
+        """Rule 6."""
+        if self._doors is None:
+            return
+        with suppress(OSError):
+            self._doors.prove()
+        for descriptor in self._doors.filenos:
+            self._epoll.register(descriptor, select.EPOLLIN)
 
     def _rest(self) -> None:
         """Wait until something is announced or due, and no less than a breath (rule 2)."""
@@ -154,6 +173,8 @@ class Watch:
         for watch in tuple(self._watches.values()):
             if anew or ready & set(watch.filenos):
                 self._apply(watch.look())
+        if self._doors is not None and ready & set(self._doors.filenos):
+            self._apply(self._doors.look(self._within()))
         self._apply(WakeUp())
 
     def _refresh(self) -> None:
@@ -234,10 +255,13 @@ class Watch:
 
     def _blind(self) -> list[Finding]:
         """Rule 4."""
+        lost = self._doors.lost if self._doors is not None else 0
         missing = {
+            "attempts": lost - self._lost,
             "namespaces": self._namespaces.unseen or len(self._unwatched),
             "holders": self._listing.unattributed,
         }
+        self._lost = lost
         return [
             Finding(What.SENTRY_BLIND, (("missing", name),))
             for name, count in missing.items()

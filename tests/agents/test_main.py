@@ -157,7 +157,7 @@ def test_status_for_machines_and_for_people(config: Path):
         "trust policy 3, revision 17",
         "clock: good",
         "waiting for the guard: 2 receipts, 1 segments, 99 bytes",
-        "sentry: detect, observe; 2 findings; last sweep 120 ms ago in 3 namespaces",
+        "sentry: mode observe, tier detect; 2 findings; last sweep 120 ms ago in 3 namespaces",
         "nothing is armed",
     ]
 

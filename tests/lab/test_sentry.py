@@ -149,5 +149,5 @@ def test_the_status_says_what_the_sentry_does(gated: Deployment) -> None:
     assert gated.network
     words = [sys.executable, "-m", "agents", "status", "--config", config]
     said = gated.network.run("node", *words, cwd=ROOT)
-    assert "sentry: detect, observe; 0 findings; last sweep " in said
+    assert "sentry: mode observe, tier detect; 0 findings; last sweep " in said
     assert "watches some namespaces, not the node" in said

@@ -14,6 +14,8 @@ import pytest
 from pyroute2 import netns
 
 from agents.core.sentry import What
+from agents.sentry.doors import Doors
+from agents.sentry.holders import identify
 from agents.sentry.namespaces import Namespaces
 from agents.sentry.watch import Watch, WatchParts
 
@@ -30,7 +32,7 @@ sys.stdin.read()
 class Place:
     """A network namespace of the test's own, and a sentry that judges it alone."""
 
-    def __init__(self, *, portable=False, units=()):
+    def __init__(self, *, portable=False, units=(), doors=None):
         self.name = f"cgs-{secrets.token_hex(4)}"
         self.told = []
         self.failures = []
@@ -43,6 +45,7 @@ class Place:
                 units=frozenset(units),
                 scope=(self.name,),
                 portable=portable,
+                doors=doors,
             )
         )
 
@@ -276,6 +279,25 @@ def test_the_death_of_the_sentry_is_told():
     place.watch._sweeper = None
     place.watch.close()
     netns.remove(place.name)
+
+
+def test_what_is_tried_and_gone_is_told_with_what_was_proven(arena):
+    """Where the second tier is: nobody but the canaries is killed, and no sweep is waited for."""
+
+    def doors():
+        return Doors(identify, within=arena.inside.number)
+
+    with Place(doors=doors) as place:
+        place.swept(1)
+        assert place.watch.status()["tier"] == "kill"
+        assert place.watch.status()["doors"]["packet_socket"] == "kill"
+        script = HOLD.format(family=17, protocol="socket.htons(3)").replace("sys.stdin.read()", "")
+        command = ["ip", "netns", "exec", place.name, sys.executable, "-c", script]
+        subprocess.run(arena.inside.command(*command), check=True, capture_output=True, timeout=20)
+        (told,) = place.found(What.CAPTURE_SOCKET)
+        assert (told["way"], told["action"], told["would"]) == ("call", "reported", "kill")
+        place.swept(6)
+        assert len(place.found(What.CAPTURE_SOCKET)) == 1
 
 
 def test_a_sentry_that_never_began_closes():
