@@ -26,6 +26,7 @@ __all__ = [
     "EVERY",
     "OBSERVE",
     "REMEMBERED",
+    "SOON",
     "Attempt",
     "Attempted",
     "Command",
@@ -44,6 +45,8 @@ __all__ = [
 
 EVERY: Final = 250_000_000
 """Nanoseconds between two sweeps at the most."""
+SOON: Final = 10_000_000
+"""Nanoseconds after an attempt for a second sweep: at the first the socket may not be there yet."""
 REMEMBERED: Final = 1_000_000_000
 """Nanoseconds for which a told attempt is the same finding."""
 OBSERVE: Final = "observe"
@@ -229,7 +232,7 @@ class Sentry:
             if one not in held and one not in self._tried:
                 told.append(_attempt(attempt, judged))
             self._tried[one] = now
-        self._due = now + EVERY
+        self._due = min(self._due, now + SOON)
         return [*told, Sweep()]
 
     def _swept(self, swept: SweepDone, now: int) -> list[Command]:

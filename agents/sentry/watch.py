@@ -3,7 +3,7 @@
 1. One thread does all: it moves from namespace to namespace, and the thread that follows the
    signalling waits for none of it. What it finds crosses over by ``deliver``.
 2. Announcements are answered at once, but a node whose networks change without end is looked at
-   `_BREATH` apart.
+   `_BREATH` apart, and one on which something is tried without end `_GASP` apart.
 3. The thread's death is told to ``fail``: a node without its sentry has no agent.
 4. What it may not see is a finding (`sentry_blind`), and so is a scope (`sentry_scoped`).
 5. Every sweep asks the kernel who holds which socket (`sweep`); a thorough one, every `_THOROUGH`,
@@ -53,6 +53,7 @@ _REFRESH: Final = _NANOSECONDS // 2  # between two looks at which namespaces the
 _ANEW: Final = 10 * _NANOSECONDS  # between two looks at everything
 _THOROUGH: Final = 2 * _NANOSECONDS  # between two looks for sockets that nobody holds
 _BREATH: Final = 0.05  # seconds
+_GASP: Final = 0.01  # seconds
 _NODE: Final = 0  # stands for the node where a namespace is named; no namespace has this inode
 
 
@@ -157,7 +158,8 @@ class Watch:
 
     def _rest(self) -> None:
         """Wait until something is announced or due, and no less than a breath (rule 2)."""
-        if self._stopping.wait(_BREATH):
+        tried = self._doors.filenos if self._doors is not None else ()
+        if self._stopping.wait(_GASP) or _readable((self._wake, *tried), _BREATH - _GASP):
             return
         due = min(self._sentry.next_deadline(), self._refreshed + _REFRESH)
         self._epoll.poll(max(0.0, (due - self._parts.now()) / _NANOSECONDS))
@@ -274,6 +276,13 @@ class Watch:
         for namespace in self._namespaces.all:
             if namespace.inode not in self._watches:
                 namespace.close()
+
+
+def _readable(descriptors: Sequence[int], seconds: float) -> bool:
+    waiting = select.poll()
+    for each in descriptors:
+        waiting.register(each, select.POLLIN)
+    return bool(waiting.poll(seconds * 1000))
 
 
 def _sweeper() -> Sweeper | None:

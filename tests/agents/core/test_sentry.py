@@ -9,6 +9,7 @@ from agents.core.judgement import AF_INET, AF_PACKET, SOCK_RAW, Allowances, Sock
 from agents.core.sentry import (
     EVERY,
     REMEMBERED,
+    SOON,
     Attempt,
     Attempted,
     Finding,
@@ -123,7 +124,10 @@ def test_an_attempt_is_told_at_once_and_asks_for_a_sweep():
         "protocol": 3, "cgroup": "/user.slice", "command": "ab" * 32, "way": "call",
         "action": "reported", "mode": "observe", "would": "kill",
     }  # fmt: skip
-    assert sentry.next_deadline() == 5 + EVERY
+    assert sentry.next_deadline() <= 5 + SOON
+    sentry.handle(WakeUp(), 6)
+    sentry.handle(tried(101), 7)
+    assert sentry.next_deadline() == 7 + SOON
 
 
 def test_what_was_killed_is_told_as_killed():
