@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from agents.sentry import cgroups, tiers
+from agents.sentry import cgroups, rogue, tiers
 from agents.sentry.rogue import Deed
 from agents.sentry.tiers import Door, Tier, Tiers, weakest
 
@@ -99,3 +99,28 @@ def test_the_canaries_cgroup_goes_when_it_is_closed(arena):
     assert path.exists()
     made.close()
     assert not path.exists()
+
+
+def test_a_kernel_without_io_urings_tracepoint_detects_there_and_kills_elsewhere(
+    arena, monkeypatch, tmp_path
+):
+    broken = tmp_path / "broken.bpf"
+    broken.write_bytes(b"{}\n")
+    monkeypatch.setattr(rogue, "_PROGRAMS", (str(broken), "rogue_calls.bpf"))
+    made = Tiers(within=arena.inside.number)
+    try:
+        proven = made.prove()
+        assert not made.entrance.covers_io_uring
+    finally:
+        made.close()
+    assert proven[Door.PACKET_IO_URING] is Tier.DETECT
+    assert proven[Door.PACKET] is Tier.KILL
+    assert weakest(proven) is Tier.DETECT
+
+
+def test_on_another_machine_the_node_detects_and_says_why(monkeypatch):
+    monkeypatch.setattr(rogue.platform, "machine", lambda: "aarch64")
+    made = Tiers()
+    assert "x86_64" in made.refusal
+    assert set(made.prove().values()) == {Tier.DETECT}
+    assert made._canaries is None
