@@ -1,6 +1,7 @@
 """Tries one forbidden thing: what the canary runs, by its path, in a process of its own.
 
-The exit status is 0 if it succeeded, 1 if it was refused, 2 if this kernel does not have it.
+The exit status is 0 if it succeeded, 1 if it was refused, 2 if this kernel does not have it. Behind
+a seccomp filter (a system unit has one) nobody can tell the last two apart, and it was refused.
 Nothing is read from what was opened. It imports nothing of Callguard, so that it starts quickly.
 """
 
@@ -26,6 +27,9 @@ _ABSENT = {
     errno.ESOCKTNOSUPPORT,
 }
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long)
+_MAP_FAILED = ctypes.c_void_p(-1).value
 # push rbx; mov eax,359; mov ebx,17; mov ecx,3; mov edx,0x300; int 0x80; pop rbx; ret
 _SOCKET_32 = bytes.fromhex("53 b867010000 bb11000000 b903000000 ba00030000 cd80 5b c3")
 
@@ -49,10 +53,15 @@ def _xdp() -> None:
 
 def _packet_32() -> None:
     """Open it by the 32-bit entry of the kernel (int $0x80)."""
-    code = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | _PROT_EXEC)
-    code.write(_SOCKET_32)
-    call = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(code)))
-    opened = call()
+    code = os.memfd_create("canary")
+    os.write(code, _SOCKET_32)
+    # Never writable and executable at once: a system unit forbids that.
+    place = _libc.mmap(
+        None, len(_SOCKET_32), mmap.PROT_READ | _PROT_EXEC, mmap.MAP_PRIVATE, code, 0
+    )
+    if place == _MAP_FAILED:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    opened = ctypes.CFUNCTYPE(ctypes.c_int)(place)()
     if opened < 0:
         raise OSError(-opened, os.strerror(-opened))
 
@@ -82,6 +91,11 @@ def _called(number: int, *arguments: object) -> int:
     return result
 
 
+def _filtered() -> bool:
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:  # noqa: PTH123
+        return "Seccomp:\t0\n" not in status.read()
+
+
 ATTEMPTS = {
     "packet_socket": _packet,
     "packet_bind": _bind,
@@ -95,4 +109,4 @@ if __name__ == "__main__":
     try:
         ATTEMPTS[sys.argv[1]]()
     except OSError as error:
-        sys.exit(2 if error.errno in _ABSENT else 1)
+        sys.exit(2 if error.errno in _ABSENT and not _filtered() else 1)

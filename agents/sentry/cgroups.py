@@ -23,6 +23,7 @@ __all__ = ["OwnCgroup", "mount", "path_of"]
 _HANDLE: Final = struct.Struct("=IiQ")  # struct file_handle with eight octets
 _BY_NUMBER = 0xFE  # FILEID_KERNFS
 _GONE = " (deleted)"
+_UNIFIED = "0::"
 _PATIENCE = 200
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -62,12 +63,26 @@ def _below(path: str, top: str) -> str:
     return path[len(top) :] or "/"
 
 
+def _own() -> str:
+    """Return the path of our own group; "/" when it is not told."""
+    for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+        if line.startswith(_UNIFIED):
+            return line.removeprefix(_UNIFIED)
+    return "/"
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
 @dataclass(slots=True)
 class OwnCgroup:
-    """A new group below the root for processes that we start; use it as a context manager.
+    """A new group for processes that we start; use it as a context manager.
 
-    Leaving it ends whatever is still inside (cgroup.kill), which can only be what was put there,
-    and removes it.
+    It is below our own group, where a system unit may delegate that to us, else below the root;
+    KernelError when it can be neither. Leaving it ends whatever is still inside (cgroup.kill), which
+    can only be what was put there, and removes it.
     """
 
     prefix: str
@@ -78,11 +93,14 @@ class OwnCgroup:
         top = mount()
         if top is None:
             raise KernelError("no cgroup2 hierarchy is mounted here; the sentry can only detect")
-        self.path = top / f"{self.prefix}-{secrets.token_hex(4)}"
+        name = f"{self.prefix}-{secrets.token_hex(4)}"
         try:
-            self.path.mkdir()
-        except OSError as error:
-            raise refused("making a control group", error) from error
+            self.path = _made(top / _own().lstrip("/") / name)
+        except OSError:
+            try:
+                self.path = _made(top / name)
+            except OSError as error:
+                raise refused("making a control group", error) from error
         self.number = self.path.stat().st_ino
 
     def __enter__(self) -> Self:

@@ -186,6 +186,24 @@ def test_a_cgroup_of_ones_own_ends_what_is_inside_and_nothing_else():
         outside.wait()
 
 
+NESTED = """
+import sys
+from pathlib import Path
+from agents.sentry.cgroups import OwnCgroup
+with OwnCgroup("callguard-test") as group:
+    print(group.path)
+if group.path.exists():
+    sys.exit(1)
+"""
+
+
+def test_a_cgroup_of_ones_own_is_below_where_one_is():
+    with OwnCgroup("callguard-test") as group:
+        command = group.command(sys.executable, "-c", NESTED)
+        made = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        assert Path(made).parent == group.path
+
+
 def test_a_cgroup_has_its_name_while_it_is_there():
     top = cgroups.mount()
     with OwnCgroup("callguard-test") as group:
