@@ -86,6 +86,12 @@ class Deployment:
         """Where the guard listens."""
         return f"10.77.9.2:{self.port}" if self.network else f"127.0.0.1:{self.port}"
 
+    @property
+    def dhcp_client(self) -> str:
+        """Name the unit that may listen on the node."""
+        assert self.network
+        return f"{self.network.name('dhcp')}.service"
+
     # -- commands ------------------------------------------------------------------------------
 
     def run(self, *arguments: str, stdin: str = "", timeout: float = 60) -> Answer:
@@ -297,7 +303,8 @@ class Deployment:
         assert self.network
         path = self.folder / "nodes/node-1/agent.toml"
         scope = f'test_namespaces = ["{self.network.name("node")}"]'
-        path.write_text(f"{path.read_text()}\n[sentry]\n{scope}\n")
+        allow = f'allow = ["{self.dhcp_client}"]'
+        path.write_text(f"{path.read_text()}\n[sentry]\n{scope}\n{allow}\n")
 
     def let_recorders_ask(self) -> None:
         """Let recorders on the node ask at a socket."""

@@ -6,12 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.builders.units import service
 from tests.lab.calls import Call
 from tests.lab.deployment import ROOT, Deployment
 from tests.lab.gated import finish, gated, incidents, marks, proxy, relay, subject
@@ -45,6 +46,30 @@ kept = [
 print("ready", flush=True)
 sys.stdin.read()
 """
+# What a DHCP client opens before the interface has an address.
+DHCP_CLIENT = """
+import socket, sys
+kept = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def beside(lab: Deployment, script: str, *before: str) -> Iterator[None]:
+    """Run a script on the node until the block ends."""
+    assert lab.network
+    process = subprocess.Popen(
+        [*before, "ip", "netns", "exec", lab.network.name("node"), sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        yield
+    finally:
+        end(process)
 
 
 def found(lab: Deployment) -> dict[str, list[dict[str, Any]]]:
@@ -70,14 +95,9 @@ def test_what_belongs_on_the_node_is_not_reported(
     """Kamailio, rtpengine, SIPp, a capture under a warrant, and raw sockets of control."""
     assert gated.network
     capture = gated.warranted_capture(number=subject)
-    harmless = subprocess.Popen(
-        ["ip", "netns", "exec", gated.network.name("node"), sys.executable, "-c", HARMLESS],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    try:
-        assert harmless.stdout
-        assert harmless.stdout.readline() == b"ready\n"
+    with service(gated.dhcp_client) as inside, ExitStack() as running:
+        running.enter_context(beside(gated, HARMLESS))
+        running.enter_context(beside(gated, DHCP_CLIENT, *inside))
         call = Call(gated.network, tmp_path / "call", caller=subject, proxy=PROXY).start()
         call.wait()
         opened = finish(gated, capture, tmp_path / "out")
@@ -86,9 +106,7 @@ def test_what_belongs_on_the_node_is_not_reported(
         gated.wait_for(
             lambda: gated.node_status()["sentry"]["sweeps"] > sweeps + 8, "sweeps were thorough"
         )
-    finally:
-        end(harmless)
-    assert found(gated) == {}
+        assert found(gated) == {}
     assert gated.node_status()["sentry"]["findings"] == 0
     assert len(incidents(gated, "sentry_scoped")) == 1
 

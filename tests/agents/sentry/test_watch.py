@@ -18,6 +18,7 @@ from agents.sentry.doors import Doors
 from agents.sentry.holders import identify
 from agents.sentry.namespaces import Namespaces
 from agents.sentry.watch import Watch, WatchParts
+from tests.builders.units import service
 
 pytestmark = pytest.mark.privileged
 
@@ -64,10 +65,10 @@ class Place:
         subprocess.run(command, check=True, capture_output=True, timeout=20)
 
     @contextlib.contextmanager
-    def holding(self, family, protocol):
+    def holding(self, family, protocol, *before):
         script = HOLD.format(family=int(family), protocol=protocol)
         process = subprocess.Popen(
-            ["ip", "netns", "exec", self.name, sys.executable, "-c", script],
+            [*before, "ip", "netns", "exec", self.name, sys.executable, "-c", script],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -138,6 +139,22 @@ def test_sockets_of_control_are_not_reported(place, family, protocol):
     with place.holding(family, protocol):
         place.swept()
     assert [each.what for each in place.told] == [What.SENTRY_SCOPED]
+
+
+@pytest.mark.parametrize("portable", [False, True], ids=["kernel", "listing"])
+def test_a_unit_that_may_listen_is_not_reported_and_others_are(portable):
+    """A DHCP client is known by its cgroup, and nobody else is taken for it."""
+    unit = f"cg-{secrets.token_hex(4)}.service"
+    with (
+        Place(portable=portable, units=(unit,)) as place,
+        service(unit) as inside,
+        place.holding(17, "socket.htons(0x0800)", *inside),
+    ):
+        place.swept()
+        assert [each.what for each in place.told] == [What.SENTRY_SCOPED]
+        with place.holding(17, "socket.htons(0x0800)") as other:
+            (told,) = place.found(What.CAPTURE_SOCKET)
+            assert told["pid"] == other
 
 
 def test_nothing_outside_of_the_scope_is_judged():
