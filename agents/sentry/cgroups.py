@@ -81,8 +81,8 @@ class OwnCgroup:
     """A new group for processes that we start; use it as a context manager.
 
     It is below our own group, where a system unit may delegate that to us, else below the root;
-    KernelError when it can be neither. Leaving it ends whatever is still inside (cgroup.kill), which
-    can only be what was put there, and removes it.
+    KernelError when it can be neither. Leaving it ends whatever is still inside (cgroup.kill),
+    which can only be what was put there, and removes it.
     """
 
     prefix: str

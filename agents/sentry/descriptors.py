@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from agents.kernel import skeleton
 from agents.kernel.bpf import call
 from agents.kernel.errors import refused
+from agents.sentry.processes import need_hosts_numbers
 
 __all__ = ["Holder", "HolderList"]
 
@@ -47,6 +48,7 @@ class HolderList:
     _link: int = -1
 
     def __post_init__(self) -> None:
+        need_hosts_numbers()
         loaded = skeleton.load(_PROGRAM.read_bytes())
         try:
             wanted = struct.pack("<IIIIQII", loaded.programs["holders"], 0, _TRACE_ITER, 0, 0, 0, 0)

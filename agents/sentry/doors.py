@@ -15,7 +15,8 @@ from typing import Any
 from agents.core.judgement import AF_PACKET, SocketSeen
 from agents.core.sentry import Attempt, Attempted, Holder
 from agents.sentry import cgroups
-from agents.sentry.rogue import Deed, Rogue, started
+from agents.sentry.processes import started
+from agents.sentry.rogue import Deed, Rogue
 from agents.sentry.tiers import Door, Tier, Tiers, weakest
 
 __all__ = ["Doors"]

@@ -31,8 +31,9 @@ from agents.kernel import skeleton
 from agents.kernel.bpf import Map
 from agents.kernel.errors import KernelError
 from agents.kernel.events import EventRing
+from agents.sentry.processes import need_hosts_numbers, started
 
-__all__ = ["Deed", "Entrance", "Rogue", "Scope", "Way", "started"]
+__all__ = ["Deed", "Entrance", "Rogue", "Scope", "Way"]
 
 _FOLDER: Final = Path(__file__).parent
 _PROGRAMS: Final = ("rogue.bpf", "rogue_calls.bpf")  # the second without io_uring's tracepoint
@@ -113,6 +114,7 @@ class Entrance:
     """
 
     def __init__(self, scope: Scope, *, stale_ns: int = _STALE_NS) -> None:
+        need_hosts_numbers()
         self._loaded, self.covers_io_uring = _load(scope.settings(stale_ns))
         self._links: list[int] = []
         maps = self._loaded.maps
@@ -162,15 +164,6 @@ class Entrance:
 
     def _put_own(self, pid: int) -> None:
         self._own.put(struct.pack("<I", pid), struct.pack("<Q", started(pid) or 0))
-
-
-def started(pid: int) -> int | None:
-    """Return when a process was started, in ticks since boot (proc(5)); None when it is gone."""
-    try:
-        told = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    return int(told.rpartition(")")[2].split()[19])
 
 
 @cache
