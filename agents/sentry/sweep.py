@@ -6,7 +6,8 @@
    after the list was read, and in the hands of nobody, is reported with the process 0.
 3. A socket is one finding for each process that holds it, however many descriptors there are.
 4. A process's cgroup is the one that the kernel's list told, and gets its name from the kernel by
-   its number. One that is gone has no name, and so nobody's allowance.
+   its number. One that is gone has no name, and so nobody's allowance. Where no hierarchy is
+   mounted for us (as below ip-netns(8)), the name is the one that /proc tells of the process.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agents.core.judgement import SocketSeen
-from agents.sentry import cgroups
+from agents.sentry import cgroups, holders
 from agents.sentry.descriptors import Holder, HolderList
 from agents.sentry.tables import Listed, listed
 
@@ -53,11 +54,18 @@ class Sweeper:
         lone = (lone & listed().keys()) - {each.inode for each in again}
         return [before[inode] for inode in lone]
 
+    def _cgroup(self, holder: Holder) -> str:
+        """Rule 4."""
+        if self._top is not None:
+            return cgroups.path_of(holder.cgroup, self._top)
+        process = holders.process(holder.pid)
+        return process.cgroup if process is not None else ""
+
     def _seen(self, holder: Holder) -> SocketSeen:
         return SocketSeen(
             pid=holder.pid,
             uid=holder.uid,
-            cgroup=cgroups.path_of(holder.cgroup, self._top),  # rule 4
+            cgroup=self._cgroup(holder),
             cgroup_id=holder.cgroup,
             inode=holder.inode,
             netns=holder.netns,

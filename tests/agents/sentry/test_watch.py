@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from pyroute2 import netns
@@ -155,6 +156,14 @@ def test_a_unit_that_may_listen_is_not_reported_and_others_are(portable):
         with place.holding(17, "socket.htons(0x0800)") as other:
             (told,) = place.found(What.CAPTURE_SOCKET)
             assert told["pid"] == other
+
+
+def test_a_unit_is_known_where_no_hierarchy_is_mounted(monkeypatch):
+    monkeypatch.setattr("agents.sentry.cgroups.mount", lambda: None)
+    own = Path("/proc/self/cgroup").read_text().rpartition("0::")[2].strip()
+    with Place() as place, place.holding(17, "socket.htons(3)"):
+        (told,) = place.found(What.CAPTURE_SOCKET)
+        assert told["cgroup"] == own
 
 
 def test_nothing_outside_of_the_scope_is_judged():
