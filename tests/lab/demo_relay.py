@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.lab.calls import Call
 from tests.lab.deployment import Deployment
 from tests.lab.gated import await_gate, incidents
-from tests.lab.network import Network
+from tests.lab.network import Network, end
 from tests.lab.proxy import PROXY, Proxy
 from tests.lab.relay import GATE, Relay
 
@@ -37,6 +37,23 @@ def tell_relay(
         with Proxy(network, folder / "kamailio", relay=gate, record="verb") as proxy:
             refused(lab, relay, proxy, folder, check)
             recorded(lab, relay, proxy, folder, check)
+        watched(lab, check)
+
+
+def watched(lab: Deployment, check: Callable[[object, str], None]) -> None:
+    """Root captures past everything."""
+    assert lab.network
+    tcpdump = lab.network.start("node", "tcpdump", "-n", "-i", "voice-a", "-w", "/dev/null")
+    try:
+        lab.wait_for(lambda: incidents(lab, "capture_socket"), "the capture is on record")
+    finally:
+        end(tcpdump)
+    (incident, *_) = incidents(lab, "capture_socket")
+    check(
+        incident["pid"] == tcpdump.pid and incident["would"] == "kill",
+        f"tcpdump as root on the node is on record: process {incident['pid']}, "
+        f"{incident['kind']}, user {incident['uid']}, command {incident['command'][:12]}…",
+    )
 
 
 def refused(
