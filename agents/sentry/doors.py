@@ -1,6 +1,7 @@
 """The second tier as the sentry's thread uses it: proven at the start, then read as attempts.
 
-1. It observes: nobody is killed but the canaries, and who else enters their cgroup.
+1. It observes, and kills nobody but the canaries and who else enters their cgroup, until it is
+   told to enforce (`Doors.set_enforce`).
 2. Who a process is, is read while it lives, and only if it is still the one that was reported (by
    the moment of its start). Of one that is gone there is its login user, which the kernel told.
 3. Where the kernel takes no program there is nothing to read, and `status` says why.
@@ -50,6 +51,10 @@ class Doors:
     def prove(self) -> None:
         """Have the canaries try every door. Blocks for a moment; raises OSError."""
         self._proven = self._tiers.prove()
+
+    def set_enforce(self, enforce: bool) -> None:  # noqa: FBT001  # one switch, named by it
+        """Enforce from now on, or only observe. Raises KernelError."""
+        self._tiers.set_enforce(enforce)
 
     def look(self, within: frozenset[int] | None = None) -> Attempted:
         """Return what was tried since the last time; ``within`` as for `Attempted`."""

@@ -37,7 +37,7 @@ __all__ = ["Deed", "Entrance", "Rogue", "Scope", "Way"]
 
 _FOLDER: Final = Path(__file__).parent
 _PROGRAMS: Final = ("rogue.bpf", "rogue_calls.bpf")  # the second without io_uring's tracepoint
-_SETTINGS: Final = struct.Struct("<QQQQ")
+_SETTINGS: Final = struct.Struct("<QQQ")
 _EVENT: Final = struct.Struct("<QQQIIIIIIIHH16s")
 _RING_OCTETS: Final = 1 << 17
 _FIRST: Final = bytes(4)
@@ -54,6 +54,31 @@ class Way(IntEnum):
     SOCKETCALL = 4
     IO_URING = 5
     BIND = 6
+    # What follows is no socket being made: `Rogue.family` is 0, and `Rogue.protocol` what is told.
+    PTRACE = 7
+    """The process that was to be traced."""
+    VM_READ = 8
+    """The process whose memory was asked for by process_vm_readv(2) or process_vm_writev(2)."""
+    PROC_MEM = 9
+    """The process whose memory, as a file, was to be opened."""
+    PIDFD_GETFD = 10
+    """The process whose descriptor was to be copied."""
+    PERF_EVENT = 11
+    BPF = 12
+    """The command of bpf(2)."""
+    URING_SETUP = 13
+    NETLINK = 14
+    """The subsystem of nfnetlink that was to be listened to."""
+    KILL = 15
+    """The signal."""
+    UNPIN = 16
+    MOUNT = 17
+    LIST = 18
+    """The media relay's list of streams, with their keys, was to be opened."""
+    # Sockets again.
+    SETSOCKOPT = 19
+    RECEIVED = 20
+    """A socket that another process had opened, and handed over."""
 
 
 class Deed(IntEnum):
@@ -63,6 +88,8 @@ class Deed(IntEnum):
     KILLED = 1
     LOOK = 2
     """Nothing is known but that something was bound where the program does not see it."""
+    DENIED = 3
+    """It was refused and nothing came of it (the first tier)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +120,8 @@ class Scope:
     """Where the program counts: numbers of cgroups.
 
     Below `canary` everyone is killed. Below `within` one is killed when `enforce` is set and else
-    reported; None is everywhere. Whoever is below neither is not even seen.
+    reported; None is everywhere. Whoever is below neither is not even seen. Once loaded,
+    `Entrance.set_enforce` changes the mode; the cgroups stay.
     """
 
     canary: int
@@ -104,7 +132,7 @@ class Scope:
         """Encode this as the program's read-only data."""
         if self.canary <= 0 or (self.within is not None and self.within <= 0):
             raise ValueError("a cgroup's number is positive; everywhere is said by None")
-        return _SETTINGS.pack(self.within or 0, self.canary, stale_ns, int(self.enforce))
+        return _SETTINGS.pack(self.within or 0, self.canary, stale_ns)
 
 
 class Entrance:
@@ -122,11 +150,13 @@ class Entrance:
         self._allowed = _map(maps, "allowed", 8, 8)
         self._heartbeat = _map(maps, "heartbeat", 4, 8)
         self._lost = _map(maps, "lost", 4, 8)
+        self._enforcing = _map(maps, "enforcing", 4, 8)
         self._ring = EventRing(maps["events"], _RING_OCTETS)
         free = _map(maps, "free_kinds", 4, 4)
         for kind in free_kinds():
             free.put(struct.pack("<I", kind), bytes(4))
         self._put_own(os.getpid())
+        self.set_enforce(scope.enforce)
         for program in self._loaded.programs.values():  # Last: all that it asks is in place.
             self._links.append(skeleton.attach(program))
 
@@ -141,6 +171,10 @@ class Entrance:
     def beat(self, now_ns: int) -> None:
         """Say that the agent lives: without it every allowance is void after `stale_ns`."""
         self._heartbeat.put(_FIRST, struct.pack("<Q", now_ns))
+
+    def set_enforce(self, enforce: bool) -> None:  # noqa: FBT001  # one switch, named by it
+        """Kill from now on whom it reported, or the other way round."""
+        self._enforcing.put(_FIRST, struct.pack("<Q", enforce))
 
     def fileno(self) -> int:
         """Return the descriptor; it is readable when something was reported."""

@@ -103,6 +103,12 @@ class Tiers:
                 process.wait()
         return self._judged(started, ended)
 
+    def set_enforce(self, enforce: bool) -> None:  # noqa: FBT001  # one switch, named by it
+        """Change the mode; canaries are killed in either."""
+        self.enforce = enforce
+        if self.entrance is not None:
+            self.entrance.set_enforce(enforce)
+
     def reports(self) -> list[Rogue]:
         """Return what was tried since the last time, the canaries' own attempts left out."""
         taken = [*self._waiting, *(self.entrance.reports() if self.entrance else ())]

@@ -9,7 +9,8 @@
  *      put its stamp into `heartbeat` within the last `stale_ns`. Times are boot-clock ns, but
  *      a process's start is in ticks, as proc(5) tells it.
  *   3. Below the cgroup `canary` everyone is killed. Below the cgroup `scope` (0: everywhere) one
- *      is killed if `enforce` is set, else reported. Outside nobody is seen.
+ *      is killed if `enforcing` holds a 1, else reported. Outside nobody is seen. What is in
+ *      `enforcing` may change at any time; the cgroups may not.
  *   4. 64-bit, 32-bit (int $0x80, socketcall) and x32 entries and io_uring are covered.
  *
  * A signal ends the process before it returns to user space; it does not stop the running call.
@@ -43,7 +44,6 @@ const volatile struct {
 	__u64 scope;
 	__u64 canary;
 	__u64 stale_ns;
-	__u64 enforce;
 } settings = {};
 
 /* agents/sentry/rogue.py reads these: 72 octets */
@@ -101,6 +101,13 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, __u64);
+} enforcing SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
 } lost SEC(".maps");
 
 static __always_inline bool below(__u64 wanted)
@@ -127,6 +134,15 @@ static __always_inline bool allowance_holds(void)
 	return until && stamp && now < *until && now < *stamp + settings.stale_ns;
 }
 
+/* rule 3 */
+static __always_inline bool enforces(void)
+{
+	__u32 first = 0;
+	__u64 *set = bpf_map_lookup_elem(&enforcing, &first);
+
+	return set && *set;
+}
+
 static __attribute__((noinline)) void act(__u32 family, __u32 type, __u32 protocol, enum way way, bool look)
 {
 	bool canary = settings.canary && below(settings.canary);
@@ -134,7 +150,7 @@ static __attribute__((noinline)) void act(__u32 family, __u32 type, __u32 protoc
 
 	if (!canary && ((settings.scope && !below(settings.scope)) || allowance_holds()))
 		return;
-	bool killed = !look && (canary || settings.enforce) && bpf_send_signal(KILL) == 0;
+	bool killed = !look && (canary || enforces()) && bpf_send_signal(KILL) == 0;
 	struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 
 	if (!event) {

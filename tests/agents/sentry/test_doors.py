@@ -65,6 +65,14 @@ def test_a_process_that_took_the_number_of_another_is_not_taken_for_it(arena, do
     assert attempt.holder.command is None
 
 
+def test_told_to_enforce_it_kills_and_says_so(arena, doors):
+    doors.set_enforce(True)
+    assert arena.attack("call", "packet", 1, arena.inside).killed == 1
+    doors.set_enforce(False)
+    assert arena.attack("call", "packet", 1, arena.inside).survived == 1
+    assert [each.killed for each in doors.look().attempts] == [True, False]
+
+
 def test_nothing_is_told_of_what_is_free_or_outside(arena, doors):
     arena.attack("call", "arp", 1, arena.inside)
     arena.attack("call", "packet", 1, arena.outside)

@@ -129,6 +129,15 @@ def test_observing_reports_and_harms_nobody(arena):
         assert [each.deed for each in entrance.reports()] == [Deed.REPORTED] * 5
 
 
+def test_the_mode_changes_while_it_runs(arena):
+    with guarded(arena, enforce=False) as entrance:
+        assert arena.attack("call", "packet", 2, arena.inside).survived == 2
+        entrance.set_enforce(True)
+        assert arena.attack("call", "packet", 2, arena.inside).killed == 2
+        entrance.set_enforce(False)
+        assert arena.attack("call", "packet", 2, arena.inside).survived == 2
+
+
 def test_a_bind_by_io_uring_asks_for_a_look(arena, enforcing):
     enforcing.reports()
     outcome = arena.attack("uring_bind", "packet", 2, arena.inside)
@@ -252,4 +261,4 @@ def test_nothing_is_left_when_it_is_closed(arena):
 def test_everywhere_is_never_said_by_a_number():
     with pytest.raises(ValueError, match="positive"):
         Scope(canary=1, within=0).settings(1)
-    assert struct.unpack("<QQQQ", Scope(canary=1, within=None).settings(1)) == (0, 1, 1, 0)
+    assert struct.unpack("<QQQ", Scope(canary=1, within=None).settings(1)) == (0, 1, 1)
