@@ -5,6 +5,8 @@
 2. Whoever reads a record is on record first: one `records_read` for each reading, durable before
    the first record leaves. Checkpoints and consistency proofs hold no record and leave none.
 3. A reading that follows shows what is added until its reader goes; its record says so.
+4. A reading breaks off when something is erased meanwhile: its end lies before the record that says
+   so, and records would look withheld. The next one, which goes on to that record, is whole.
 """
 
 from __future__ import annotations
@@ -13,12 +15,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 
-from guard.app.denial import UnknownError
+from guard.app.denial import ErasedMeanwhileError, UnknownError
 from guard.app.office import Office
 from guard.app.ports import Plan, Reads
 from guard.core.checkpoint import parse_checkpoint
+from guard.core.fields import parse_time
 from guard.core.proof import LogProof, encode_proof
 from guard.core.reasons import Refused
 from guard.core.record import Entry, RecordKind, encode_opening
@@ -30,6 +34,9 @@ FOLLOWERS: Final = "log"
 """The bell that those hear who follow the log."""
 _PAGE: Final = 500
 _LOOK_EVERY: Final = 1.0
+_LOOKED_BEYOND: Final = 10_000
+_CHECKPOINTED: Final = timedelta(minutes=1)
+"""Before a reading begins, its reader may have taken the checkpoint that it ends at so long ago."""
 # Base64 makes it four thirds of that, and a proof has 256 KiB.
 _LARGEST_OPENING: Final = 180 * 1024
 
@@ -57,12 +64,15 @@ class Audit:
     async def read(self, reading: Reading) -> AsyncIterator[tuple[int, list[Entry]]]:
         """Yield pages of records, each with the index of its first (rules 2 and 3)."""
         end = await self._put_on_record(reading)
-        index = reading.start
+        index, beyond = reading.start, end
+        since = self.office.clock.now() - _CHECKPOINTED
         with self.office.bell.listen(FOLLOWERS) as rung:
             while True:
                 with self.office.ledger.reads() as view:
                     upto = view.size() if reading.follow else min(end, view.size())
                     page = view.entries(index, min(_PAGE, max(upto - index, 0)))
+                    if not reading.follow:
+                        beyond = _require_untouched(view, beyond, since)
                 if page:
                     yield index, page
                     index += len(page)
@@ -123,6 +133,18 @@ class Audit:
             return Plan(result=end, records=(record,))
 
         return await self.office.execute(plan)
+
+
+def _require_untouched(view: Reads, beyond: int, since: datetime) -> int:
+    """Look from ``beyond`` on for an erasure at or after ``since`` (rule 4).
+
+    Return where to look from the next time; raises ErasedMeanwhileError.
+    """
+    added = view.entries(beyond, _LOOKED_BEYOND)
+    for each in added:
+        if each.kind == RecordKind.RECORDS_ERASED and parse_time(each.time) >= since:
+            raise ErasedMeanwhileError
+    return beyond + len(added)
 
 
 def _opening(entry: Entry) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from guard.core.decision import Deny
 
-__all__ = ["Denied", "MalformedError", "UnknownError"]
+__all__ = ["Denied", "ErasedMeanwhileError", "MalformedError", "UnknownError"]
 
 
 class Denied(Exception):  # noqa: N818 - the word of the design
@@ -26,3 +26,7 @@ class UnknownError(Exception):
 
 class MalformedError(Exception):
     """The request cannot be understood, or repeats a request id with another request."""
+
+
+class ErasedMeanwhileError(Exception):
+    """Records were erased that the reading shows, and the reading ends before their erasure."""

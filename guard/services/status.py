@@ -18,7 +18,7 @@ from google.protobuf import any_pb2
 from google.rpc import code_pb2, status_pb2
 
 from guard.api.v1 import reason_pb2
-from guard.app.denial import Denied, MalformedError, UnknownError
+from guard.app.denial import Denied, ErasedMeanwhileError, MalformedError, UnknownError
 from guard.app.ports import LedgerUnavailable
 from guard.app.shelf import ShelfError
 from guard.core.decision import Deny
@@ -36,6 +36,10 @@ class StoppingError(Exception):
 _UNFORESEEN: Final = (code_pb2.INTERNAL, "an internal error")
 _FIXED: Final[Mapping[type[Exception], tuple[int, str]]] = MappingProxyType(
     {
+        ErasedMeanwhileError: (
+            code_pb2.ABORTED,
+            "the retention of some records ended while they were read: read them again",
+        ),
         LedgerUnavailable: (code_pb2.UNAVAILABLE, "the ledger is not available: nothing was done"),
         ShelfError: (code_pb2.UNAVAILABLE, "a segment's file is not available"),
         StoppingError: (code_pb2.UNAVAILABLE, "the guard is stopping"),

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from guard.app.denial import UnknownError
+from guard.app.audit import Reading
+from guard.app.denial import ErasedMeanwhileError, UnknownError
 from guard.app.retention import Retention
 from guard.core.merkle import Tree, leaf_hash
 from guard.core.proof import parse_proof
@@ -116,3 +117,25 @@ async def test_a_clock_set_ahead_erases_nothing(house: House) -> None:
     assert await retention.erase() == 0
     await house.cosign()
     assert await retention.erase() == 2
+
+
+@pytest.mark.parametrize("erased", ["before the first page", "between two pages"])
+async def test_a_reading_breaks_off_when_something_is_erased_meanwhile(
+    house: House, erased: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end is fixed and before the erasure's record: what is erased would look withheld."""
+    monkeypatch.setattr("guard.app.audit._PAGE", 1)
+    await house.approved()
+    house.clock.move(days=401)
+    await house.cosign()
+    with house.ledger.reads() as view:
+        reading = Reading(reader=house.auditor, start=0, end=view.size())
+    pages = house.audit.read(reading)
+    if erased == "between two pages":
+        await anext(pages)
+    await Retention(house.office, DAYS).erase()
+    with pytest.raises(ErasedMeanwhileError):
+        async for _ in pages:
+            pass
+    again = Reading(reader=house.auditor, start=0, end=None)
+    assert [index async for index, _ in house.audit.read(again)][:2] == [0, 1]
