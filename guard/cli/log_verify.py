@@ -226,12 +226,16 @@ def _say_end(
         "witnesses": {name: format_time(time) for name, time in head.witnesses.items()},
         "kinds": dict(sorted(kinds.items())),
         "records": None if report is None else report.json(),
+        "records_verified_to": 0 if report is None else report.counts.records,
         "verified": True,
     }
     age = spoken(invocation.now() - head.cosigned_at)
-    what = "entries" if report is None else "records"
+    verified = 0 if report is None else report.counts.records
+    what = "records" if verified == head.size else "entries"
+    opened = f"; the records of its first {verified} entries are theirs"
     invocation.output.done(
         said,
         f"The log of {head.size} {what} is whole: signed by {head.checkpoint.origin}, cosigned "
-        f"{age} ago by {len(head.witnesses)} of its witnesses, every one in its place{words}.",
+        f"{age} ago by {len(head.witnesses)} of its witnesses, every one in its place{words}"
+        f"{opened if 0 < verified < head.size else ''}.",
     )

@@ -2,7 +2,8 @@
 
 1. Record number i opens to entry i: kind, time and digest are the entry's, and salt and body make
    the digest. An erased one still has to be in its place.
-2. What is erased lies before what the latest `records_erased` says; a trust policy never is.
+2. Records are erased oldest first, none left out but trust policies, which never are, and only as a
+   later `records_erased` says.
 3. Trust policies on record follow from the pinned roots, each from the one before, at the time of
    their record.
 4. A receipt is signed by its node's key under the policy in force at its place in the log, and says
@@ -74,6 +75,7 @@ class RecordAudit:
         self._current: PinnedRoots | TrustedPolicy = roots
         self._chains: dict[str, _Chain] = {}
         self._erased: int | None = None
+        self._kept: int | None = None
         self._erased_receipt = -1
         self._erased_before = 0
 
@@ -88,6 +90,8 @@ class RecordAudit:
             self._take_erased(index, entry.kind)
             return None
         record = _opened(index, entry)
+        if self._kept is None and record.kind is not RecordKind.TRUST_POLICY_CHANGED:
+            self._kept = index
         fact = _fact(index, record)
         match fact:
             case ReceiptTaken():
@@ -107,11 +111,7 @@ class RecordAudit:
     def finish(self) -> RecordCounts:
         """Return what was gone through, once every erasure is accounted for; raises Discrepant."""
         if self._erased is not None and self._erased >= self._erased_before:  # Rule 2.
-            raise Discrepant(
-                Discrepancy.RECORD_WITHHELD,
-                f"record {self._erased} is shown as erased, and its erasure is not on record",
-                index=self._erased,
-            )
+            raise _withheld(self._erased, "is shown as erased, and its erasure is not on record")
         self.counts.chains = {name: each.sequence for name, each in sorted(self._chains.items())}
         return self.counts
 
@@ -119,11 +119,9 @@ class RecordAudit:
         self.counts.erased += 1
         self._erased = index
         if kind == RecordKind.TRUST_POLICY_CHANGED:
-            raise Discrepant(
-                Discrepancy.RECORD_WITHHELD,
-                f"record {index} is a trust policy, which is never erased",
-                index=index,
-            )
+            raise _withheld(index, "is a trust policy, which is never erased")
+        if self._kept is not None:
+            raise _withheld(index, f"is shown as erased, and the older record {self._kept} is not")
         if kind in RECEIPT_RECORDS:
             self._erased_receipt = index
 
@@ -263,6 +261,10 @@ def _left_out(first: int, found: int) -> str:
     if first == found:
         return f"the receipt {found - 1} that it names is another"
     return f"{first} is missing" if first == found - 1 else f"{first} to {found - 1} are missing"
+
+
+def _withheld(index: int, why: str) -> Discrepant:
+    return Discrepant(Discrepancy.RECORD_WITHHELD, f"record {index} {why}", index=index)
 
 
 def _malformed(index: int, refused: Refused) -> Discrepant:

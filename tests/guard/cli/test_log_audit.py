@@ -352,6 +352,9 @@ def test_an_export_reaches_as_far_as_its_checkpoint(case: Case) -> None:
     answer = case.verify(*words)
     assert answer.code == 0, answer
     assert f"records: those of the first {AT} entries are verified" in answer.out
+    assert f"of {len(case.entries)} entries is whole" in answer.out
+    assert f"the records of its first {AT} entries are theirs." in answer.out
+    assert case.verify(*words, "--json").json()["records_verified_to"] == AT
     case.log.export(case.entries[: AT - 1])
     assert found(case.verify(*words)) == ("record_missing", AT - 1)
     other = [again(case.entries[0], body={"x": 1}), *case.entries[1:AT]]
@@ -390,6 +393,32 @@ def test_records_that_were_erased_on_record_pass(case: Case) -> None:
     assert found(case.with_records(entries)) == ("record_withheld", end + 1)
     entries[0] = entries[0]._replace(salt=None, body=None)
     assert found(case.with_records(entries)) == ("record_withheld", 0)
+
+
+def erasing(entries: Sequence[Entry], first: int, count: int) -> Entry:
+    """Return the record that so many were erased."""
+    time = entries[-1].record().time
+    body = {"first": first, "count": count}
+    return entry_of(Record(kind=RecordKind.RECORDS_ERASED, time=time, body=body, salt=bytes(32)))
+
+
+def test_no_erasure_excuses_what_came_after_it(case: Case) -> None:
+    """Whoever wrote that all the world was erased cannot withhold the next record."""
+    entries = [*case.entries[:AT], erasing(case.entries, 0, 10**9), *case.entries[AT:]]
+    case.publish(entries)
+    for index in range(1, AT):
+        entries[index] = entries[index]._replace(salt=None, body=None)
+    assert case.with_records(entries).code == 0
+    entries[AT + 1] = entries[AT + 1]._replace(salt=None, body=None)
+    assert found(case.with_records(entries)) == ("record_withheld", AT + 1)
+
+
+def test_what_is_erased_before_something_older_is_withheld(case: Case) -> None:
+    """Retention goes oldest first: an erasure in the midst picks and chooses."""
+    entries = [*case.entries, erasing(case.entries, 0, AT + 1)]
+    case.publish(entries)
+    entries[AT] = entries[AT]._replace(salt=None, body=None)
+    assert found(case.with_records(entries)) == ("record_withheld", AT)
 
 
 @pytest.mark.parametrize(
