@@ -6,7 +6,8 @@ with the hex SHA-256 of a log's origin, returns the newest that was cosigned.
 1. A checkpoint is checked and kept without giving way to another request in between, and it is on
    the disk before its cosignature leaves.
 2. A witness sees sizes and hashes, never records. Checkpoints are public, so plain HTTP does.
-3. At most 64 connections are served at a time.
+3. At most 64 connections are served at a time. One whose peer does not take its answers within ten
+   seconds is ended, so that its place is free again.
 4. With two keys each checkpoint gets a cosignature of each, of the same time.
 5. A view that the log signed and that is refused is kept as evidence. Whether or not that succeeds,
    it stays refused.
@@ -17,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -31,8 +33,18 @@ from guard.witness.http import MAX_HEAD, Answer, BadRequest, Request, read_reque
 from guard.witness.state import Memory
 
 _LOG = structlog.get_logger("callguard.witness")
-_CONNECTIONS: Final = 64
 _PARTING: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """How many are served at a time, and how many seconds one has to take an answer (rule 3)."""
+
+    places: int = 64
+    taking: float = 10.0
+
+
+_BOUNDS: Final = Bounds()
 
 
 class Witness:
@@ -97,6 +109,7 @@ async def serve(
     keys: Sequence[CosigningKey],
     clock: Clock,
     ready: Callable[[int], None] = lambda _port: None,
+    bounds: Bounds = _BOUNDS,
 ) -> None:
     """Serve until cancelled; `ready` is told the port when connections are accepted.
 
@@ -105,14 +118,14 @@ async def serve(
     Raises WitnessUnusable, or OSError when the address cannot be had.
     """
     witness = Witness(config, keys=keys, clock=clock)
-    places = asyncio.Semaphore(_CONNECTIONS)
+    places = asyncio.Semaphore(bounds.places)
     peers: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peers[asyncio.current_task()] = writer
         try:
             async with places:
-                await _converse(witness, reader, writer)
+                await _converse(witness, reader, writer, bounds.taking)
         finally:
             del peers[asyncio.current_task()]
 
@@ -162,7 +175,7 @@ async def _until_signal(service: Coroutine[None, None, None]) -> None:
 
 
 async def _converse(
-    witness: Witness, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    witness: Witness, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, taking: float
 ) -> None:
     try:
         last = False
@@ -171,7 +184,10 @@ async def _converse(
             if answer is None:
                 return
             writer.write(answer.encode(last=last))
-            await writer.drain()
+            async with asyncio.timeout(taking):
+                await writer.drain()
+    except TimeoutError:
+        writer.transport.abort()  # Closing would wait for the peer, too.
     except ConnectionError:
         return
     finally:

@@ -11,7 +11,7 @@ from guard.app.ports import Clock
 from guard.core.checkpoint import CosigningKey
 from guard.core.note import VerifierKey
 from guard.witness.config import WitnessConfig
-from guard.witness.server import serve
+from guard.witness.server import Bounds, serve
 from guard.witness.state import WitnessUnusable
 
 
@@ -38,7 +38,9 @@ class RunningWitness:
         clock: Clock,
         port: int = 0,
         more_keys: tuple[CosigningKey, ...] = (),
+        bounds: Bounds | None = None,
     ) -> None:
+        self._bounds = bounds or Bounds()
         self._config = WitnessConfig(
             host="127.0.0.1",
             port=port,
@@ -73,7 +75,13 @@ class RunningWitness:
             task = asyncio.current_task()
             assert task is not None
             self._loop, self._task = asyncio.get_running_loop(), task
-            await serve(self._config, keys=self._keys, clock=self._clock, ready=self._ready)
+            await serve(
+                self._config,
+                keys=self._keys,
+                clock=self._clock,
+                ready=self._ready,
+                bounds=self._bounds,
+            )
 
         try:
             asyncio.run(main())
