@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 from rich.console import Console
@@ -39,6 +39,8 @@ __all__ = [
     "with_records",
 ]
 
+_LARGEST: Final = 64 << 20
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -55,12 +57,16 @@ under_policy = input_file("--policy", "The tlog-policy: the keys of log and witn
 with_records = input_file("--records", "Records kept by `log entries --out`.")
 
 
-def read_file(path: Path) -> bytes:
-    """Return a file's content; raises TroubleError."""
+def read_file(path: Path, *, most: int = _LARGEST) -> bytes:
+    """Return a file's content, of ``most`` octets at the most; raises TroubleError."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(most + 1)
     except OSError as error:
         raise TroubleError(f"cannot read {path}: {error.strerror}") from error
+    if len(content) > most:
+        raise TroubleError(f"{path} is larger than {most >> 20} MiB: it is no file of this kind")
+    return content
 
 
 def log_policy(invocation: Invocation, files: PublicLogFiles, path: Path | None) -> LogPolicy:

@@ -1,7 +1,8 @@
 """A public log, read from a folder or over HTTP: `checkpoint`, `tile/…` and `policy`.
 
 1. Nothing that is read here is believed here; `guard.core.logaudit` holds it against public keys.
-2. A file has a largest size, and reading one over HTTP a time within which it is read.
+2. A file is a regular one and has a largest size, and reading one over HTTP a time within which it
+   is read.
 3. HTTP goes to the address named and to no proxy. A redirection is followed to http and https only,
    and from https never to http.
 4. A file comes as it is: an answer in another encoding than identity is refused.
@@ -10,6 +11,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 import time
 import urllib.error
 import urllib.request
@@ -67,7 +71,7 @@ class PublicLogFiles(ABC):
 class _Folder(PublicLogFiles):
     def read(self, path: str) -> bytes:
         try:
-            with (Path(self.where) / path).open("rb") as file:
+            with open(Path(self.where) / path, "rb", opener=_opened) as file:
                 data = file.read(_largest(path) + 1)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise FileNotFoundError(path) from error
@@ -152,6 +156,15 @@ def _read(answer: IO[bytes], most: int) -> bytes:
         if time.monotonic() > end:
             raise TimeoutError("it takes too long")
     return b"".join(parts)
+
+
+def _opened(path: str, flags: int) -> int:
+    """Open a regular file and nothing else: reading from a pipe could wait for ever (rule 2)."""
+    handle = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return handle
 
 
 def _largest(path: str) -> int:

@@ -19,9 +19,9 @@ from typing import Any, Final
 from guard.cli.exits import UsageTroubleError
 from guard.cli.log_sources import read_file
 
-__all__ = ["Format", "read_report", "rendered"]
+__all__ = ["LARGEST_REPORT", "Format", "read_report", "rendered"]
 
-_LARGEST: Final = 256 * 1024 * 1024
+LARGEST_REPORT: Final = 256 * 1024 * 1024
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 _STYLE: Final = """
 body { font: 11pt/1.4 serif; max-width: 60em; margin: 2em auto; color: #000; background: #fff }
@@ -59,9 +59,9 @@ def rendered(report: Mapping[str, Any], how: Format, *, titles: Mapping[str, str
 
 def read_report(path: Path) -> Mapping[str, Any]:
     """Read a report in JSON; raises UsageTroubleError or TroubleError."""
-    data = read_file(path)
+    data = read_file(path, most=LARGEST_REPORT)
     try:
-        report = json.loads(data) if len(data) <= _LARGEST else None
+        report = json.loads(data)
     except (ValueError, RecursionError):
         report = None
     if not isinstance(report, dict):

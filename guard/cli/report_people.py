@@ -26,7 +26,7 @@ from guard.cli.invocation import Command, Invocation, passes
 from guard.cli.log_sources import read_file
 from guard.cli.plain_words import grid
 from guard.cli.profile import write_whole
-from guard.cli.report_files import read_report
+from guard.cli.report_files import LARGEST_REPORT, read_report
 from guard.cli.signing import unsealed
 from guard.core import canonical
 from guard.core import envelope as dsse
@@ -106,7 +106,7 @@ def review(invocation: Invocation, path: Path, result: str) -> None:
             kind=FilingKind.REVIEW,
             by=invocation.profile.name,
             time=invocation.now().replace(microsecond=0),
-            document=sha256(read_file(path)).hexdigest(),
+            document=sha256(read_file(path, most=LARGEST_REPORT)).hexdigest(),
             period=period,
             result=result,
             sample=_sample(report),
