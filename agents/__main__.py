@@ -285,6 +285,7 @@ def _sentry_in_words(told: dict[str, Any]) -> str:
     if told["last_sweep_ms"] is not None:
         swept = f"last sweep {told['last_sweep_ms']} ms ago in {told['namespaces']} namespaces"
     scope = "" if told["scope"] == "node" else f"; watches {told['scope']}, not the node"
+    scope += "" if told["reach"] == "node" else f"; acts in {told['reach']}, not on the node"
     holds = f"mode {told['mode']}, tier {told['tier']}; {told['findings']} findings"
     return f"sentry: {holds}; {swept}{scope}"
 

@@ -40,6 +40,7 @@ _INTERFACE = re.compile(r"[^\s/:]{1,15}")  # dev_valid_name() of the kernel, and
 _ENDPOINT = re.compile(r"(?:(udp|tcp|http):)?(\[[0-9A-Fa-f:.]+\]|[0-9.]+):([0-9]{1,5})")
 _UNIT = re.compile(r"[A-Za-z0-9:_.@\\-]{1,240}\.service")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
+_CGROUP = re.compile(r"(/[A-Za-z0-9:_@\\-][A-Za-z0-9:_.@\\-]{0,240})+")
 _HIGHEST_PORT = 0xFFFF
 _DHCP_CLIENTS = (
     "systemd-networkd.service",
@@ -91,14 +92,19 @@ class RelayConfig:
 class SentryConfig:
     """What the sentry, which always runs, is told.
 
-    ``allow``: the services that may hold sockets which hear content; empty: none.
+    ``allow``: the services that may hold sockets which hear content; empty: none. ``mute``: those
+    whose sockets are silenced, where another's process would be ended.
     ``test_namespaces``: for tests on a machine that others use too. Only what is in the network
     namespaces of these names (/run/netns) is judged; the agent then says in its log, its status
     and a signed incident at every start that it does not watch the node. None: the whole node.
+    ``test_cgroup``: the same for what is done. Only processes below this cgroup (its path as in
+    /proc/PID/cgroup) are ended, silenced or refused anything. None: any process.
     """
 
     allow: tuple[str, ...] = _DHCP_CLIENTS
+    mute: tuple[str, ...] = ()
     test_namespaces: tuple[str, ...] | None = None
+    test_cgroup: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,13 +240,19 @@ def _sentry(table: _Table) -> SentryConfig:
     if sentry is None:
         return SentryConfig()
     units = sentry.names("allow", _UNIT, default=_DHCP_CLIENTS)
+    mute = sentry.names("mute", _UNIT)
+    if both := set(units) & set(mute):
+        raise ConfigError(f"sentry.mute names {min(both)}, which sentry.allow lets listen")
     within = None
     if sentry.has("test_namespaces"):
         within = sentry.names("test_namespaces", _NAMESPACE)
         if not within:
             raise ConfigError("sentry.test_namespaces is empty")
+    below = None
+    if sentry.has("test_cgroup"):
+        below = sentry.text("test_cgroup", pattern=_CGROUP)
     sentry.finish()
-    return SentryConfig(allow=units, test_namespaces=within)
+    return SentryConfig(allow=units, mute=mute, test_namespaces=within, test_cgroup=below)
 
 
 class _Table:

@@ -101,7 +101,8 @@ class SocketSeen:
     unified hierarchy ("" when unknown) and ``cgroup_id`` that folder's inode (0 when unknown).
     ``inode`` is the socket's, ``netns`` that of the socket's network namespace. ``ethertype`` is in
     host order, 0 but for packet sockets; ``ifindex`` 0 means every interface. ``comm`` is the
-    kernel's name of the process: it is for people, and decides nothing.
+    kernel's name of the process: it is for people, and decides nothing. ``started`` is the moment
+    of the process's start in ticks (proc(5)), 0 when unknown.
     """
 
     pid: int
@@ -116,6 +117,7 @@ class SocketSeen:
     ethertype: int
     ifindex: int
     comm: str = field(repr=False)
+    started: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,28 +5,64 @@
 2. Every look at a namespace brings all its links, filters, rules and listeners that copy packets,
    and those that passed since the last look. The same holds: each is told once until it is gone.
 3. A change in a network makes a sweep due at once: who sets up a mirror wants to listen.
-4. An attempt that the kernel reports as it is made is told at once and asks for a sweep, to find
-   who holds what came of it. One process's attempts at one kind within `REMEMBERED`, and what a
-   sweep then finds of them, are one finding.
-5. A sweep is due every `EVERY`, whatever happens. The sentry only detects: ``action`` says what was
-   done, ``would`` what enforcement would have done.
+4. An attempt that the kernel reports as it is made is told at once and asks for sweeps, now and at
+   the moments of `BURST`, to find who holds what came of it. One process's attempts at one kind
+   within `REMEMBERED`, and what a sweep then finds of them, are one finding.
+5. A sweep is due every `EVERY`, whatever happens.
 6. No command line, no address and no subject is told: a command is its SHA-256.
+7. Where the mode is to enforce, `enforcing` says what is done. It is told once it has been done,
+   and done again as long as what it is about stands. What failed and then succeeds is told again.
+   Once the mode turns to enforce, all that stands is a new finding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import Final, assert_never
 
-from agents.core.judgement import AF_PACKET, Allowances, Judgement, SocketSeen, Verdict, judge
+from agents.core.enforcing import (
+    Act,
+    Acted,
+    Mode,
+    Mute,
+    Reach,
+    Result,
+    Undo,
+    action,
+    against_finding,
+    against_holder,
+    instead,
+    would,
+)
+from agents.core.judgement import (
+    AF_PACKET,
+    Allowances,
+    Judgement,
+    SocketSeen,
+    Verdict,
+    judge,
+    unit_of,
+)
+from agents.core.sentryevents import (
+    Attempt,
+    Attempted,
+    Finding,
+    Holder,
+    Incident,
+    NamespaceGone,
+    NetworkChanged,
+    Sweep,
+    SweepDone,
+    WakeUp,
+    What,
+)
 
 __all__ = [
+    "AGAIN",
+    "BURST",
     "EVERY",
-    "OBSERVE",
     "REMEMBERED",
-    "SOON",
     "Attempt",
     "Attempted",
     "Command",
@@ -37,6 +73,7 @@ __all__ = [
     "NamespaceGone",
     "NetworkChanged",
     "Sentry",
+    "SetMode",
     "Sweep",
     "SweepDone",
     "WakeUp",
@@ -45,127 +82,25 @@ __all__ = [
 
 EVERY: Final = 250_000_000
 """Nanoseconds between two sweeps at the most."""
-SOON: Final = 10_000_000
-"""Nanoseconds after an attempt for a second sweep: at the first the socket may not be there yet."""
+BURST: Final = (1_000_000, 4_000_000, 9_000_000, 16_000_000, 25_000_000)
+"""Nanoseconds after an attempt for further sweeps: at the first the socket may not be there yet."""
 REMEMBERED: Final = 1_000_000_000
 """Nanoseconds for which a told attempt is the same finding."""
-OBSERVE: Final = "observe"
-"""The mode that detects and reports."""
-
-
-class What(StrEnum):
-    """What was found; the words of incidents."""
-
-    CAPTURE_SOCKET = "capture_socket"
-    """A socket that hears content is held by somebody who may not."""
-    MIRROR_LINK = "mirror_link"
-    """A link that is there to copy or to carry packets elsewhere is up."""
-    PROMISCUOUS = "promiscuous"
-    """A link takes what is not for it, and no bridge is the reason."""
-    TC_MIRROR = "tc_mirror"
-    """A traffic filter mirrors or redirects packets."""
-    XDP = "xdp"
-    """A program stands in front of a link."""
-    NFT_COPY = "nft_copy"
-    """A rule of nftables (iptables-nft included) copies packets or hands them to a program."""
-    NFLOG_BIND = "nflog_bind"
-    """A program listens to a group of NFLOG or a queue of NFQUEUE."""
-    BPF_FOREIGN = "bpf_foreign"
-    """A BPF program, none of the agent's, reads packets as a traffic filter."""
-    SENTRY_BLIND = "sentry_blind"
-    """The sentry may not see a part of what it is there to watch."""
-    SENTRY_SCOPED = "sentry_scoped"
-    """The sentry was told to watch some namespaces only: see `agents.config.SentryConfig`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holder:
-    """Who a process is: its login user (None without one), and its command's SHA-256 in hex."""
-
-    login_uid: int | None
-    command: str | None
+AGAIN: Final = 1_000_000_000
+"""Nanoseconds between two tries to undo the same."""
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """Something of a network that stands where ``where`` says, by names and numbers."""
+class SetMode:
+    """The trust policy says so."""
 
-    what: What
-    where: tuple[tuple[str, str | int], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweepDone:
-    """All sockets that could hear content, and who the holders are that were told apart.
-
-    ``within`` are the namespaces that count (their inodes); None: every one of the node.
-    """
-
-    sockets: tuple[SocketSeen, ...]
-    holders: Mapping[int, Holder] = field(default_factory=dict)
-    within: frozenset[int] | None = None
+    mode: Mode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """A socket that was asked for; its inode is 0. ``killed``: who asked for it is dead."""
-
-    seen: SocketSeen
-    way: str
-    killed: bool
-    holder: Holder | None = None
+Event = SweepDone | Attempted | NetworkChanged | NamespaceGone | WakeUp | Acted | SetMode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempted:
-    """What was tried since the last time, oldest first; ``within`` as for `SweepDone`.
-
-    ``unseen``: something was done that may have been an attempt, and only a sweep can tell.
-    """
-
-    attempts: tuple[Attempt, ...]
-    unseen: bool = False
-    within: frozenset[int] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkChanged:
-    """One namespace: what stands there now, and what came and perhaps went since the last look."""
-
-    netns: int
-    standing: frozenset[Finding]
-    passed: frozenset[Finding] = frozenset()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NamespaceGone:
-    """Nothing is in this namespace any more."""
-
-    netns: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WakeUp:
-    """`Sentry.next_deadline` has come."""
-
-
-Event = SweepDone | Attempted | NetworkChanged | NamespaceGone | WakeUp
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Incident:
-    """Put this on record; the bounds of `incidents` apply."""
-
-    what: What
-    details: Mapping[str, str | int]
-
-
-@dataclass(frozen=True, slots=True)
-class Sweep:
-    """Look at every socket now, then tell `SweepDone`."""
-
-
-Command = Incident | Sweep
+Command = Incident | Sweep | Act
 
 _Held = tuple[int, int, int, str]
 
@@ -173,12 +108,26 @@ _Held = tuple[int, int, int, str]
 class Sentry:
     """The findings of one node. Times are boot-clock nanoseconds."""
 
-    def __init__(self, allowances: Allowances) -> None:
+    def __init__(
+        self, allowances: Allowances, *, reach: Reach | None = None, mode: Mode = Mode.OBSERVE
+    ) -> None:
         self._allowances = allowances
+        self._reach = reach or Reach()
+        self._mode = mode
         self._sockets: set[_Held] = set()
         self._tried: dict[tuple[int, str], int] = {}
         self._networks: dict[int, frozenset[Finding]] = {}
+        self._untold: dict[Act, list[Incident]] = {}
+        self._failed: dict[Act, list[Incident]] = {}
+        self._undoing: dict[Undo, int] = {}
+        self._muted: set[int] = set()
+        self._burst: tuple[int, ...] = ()
         self._due = 0
+
+    @property
+    def mode(self) -> Mode:
+        """What it may do."""
+        return self._mode
 
     @property
     def standing(self) -> int:
@@ -186,10 +135,10 @@ class Sentry:
         return len(self._sockets) + sum(map(len, self._networks.values()))
 
     def next_deadline(self) -> int:
-        """Return when the next sweep is due (rule 5)."""
-        return self._due
+        """Return when the next sweep is due (rules 4 and 5)."""
+        return min(self._due, *self._burst[:1]) if self._burst else self._due
 
-    def handle(self, event: Event, now: int) -> list[Command]:
+    def handle(self, event: Event, now: int) -> list[Command]:  # noqa: PLR0911 - one each
         """Apply one event and return what to do."""
         match event:
             case SweepDone():
@@ -203,10 +152,11 @@ class Sentry:
                 self._sockets = {each for each in self._sockets if each[0] != netns}
                 return []
             case WakeUp():
-                if now < self._due:
-                    return []
-                self._due = now + EVERY
-                return [Sweep()]
+                return self._woken(now)
+            case Acted():
+                return self._acted(event)
+            case SetMode(mode=mode):
+                return self._turned(mode)
             case _:
                 assert_never(event)
 
@@ -215,9 +165,17 @@ class Sentry:
         judged = ((seen, judge(seen, self._allowances)) for seen in sockets)
         return [each for each in judged if each[1].verdict is Verdict.CONTENT]
 
+    def _woken(self, now: int) -> list[Command]:
+        bursting = bool(self._burst) and now >= self._burst[0]
+        self._burst = tuple(each for each in self._burst if each > now)
+        if now >= self._due:
+            self._due = now + EVERY
+            return [Sweep()]
+        return [Sweep(quick=True)] if bursting else []
+
     def _attempted(self, attempted: Attempted, now: int) -> list[Command]:
         """Rule 4."""
-        within, told = attempted.within, []
+        within, commands = attempted.within, []
         held = {(pid, kind) for _, _, pid, kind in self._sockets}
         counted = [
             (attempt, judged)
@@ -229,51 +187,135 @@ class Sentry:
             return []
         for attempt, judged in counted:
             one = attempt.seen.pid, judged.reason
-            if one not in held and one not in self._tried:
-                told.append(_attempt(attempt, judged))
-            self._tried[one] = now
-        self._due = min(self._due, now + SOON)
-        return [*told, Sweep()]
+            if not self._left_to_sweep(attempt):
+                new = one not in held and one not in self._tried
+                commands += self._attempt(attempt, judged, tell=new)
+                self._tried[one] = now
+        self._burst = tuple(now + each for each in BURST)
+        return [*commands, Sweep(quick=True)]
+
+    def _left_to_sweep(self, attempt: Attempt) -> bool:
+        """Say whether it is for a sweep to find what is to be muted: there is no socket yet."""
+        stopped = attempt.killed or attempt.denied or self._mode is Mode.OBSERVE
+        return not stopped and unit_of(attempt.seen.cgroup) in self._reach.mute
+
+    def _attempt(self, attempt: Attempt, judged: Judgement, *, tell: bool) -> list[Command]:
+        details = {**_who(attempt.seen, judged, attempt.holder), "way": attempt.way}
+        incident = Incident(what=What.CAPTURE_SOCKET, details=details)
+        if attempt.killed or attempt.denied:
+            done = {"action": "killed" if attempt.killed else "denied"}
+            return [self._told(incident, done)] if tell else []
+        return self._against(against_holder(attempt.seen, self._reach), incident, tell=tell)
 
     def _swept(self, swept: SweepDone, now: int) -> list[Command]:
-        within = swept.within
+        within, commands = swept.within, []
         counted = [each for each in swept.sockets if within is None or each.netns in within]
         found = {_held(seen, judged): (seen, judged) for seen, judged in self.content(counted)}
-        new = [
-            each
-            for held, each in found.items()
-            if held not in self._sockets and held[2:] not in self._tried
-        ]
+        self._muted &= {seen.inode for seen, _ in found.values()}
+        self._let_go_of_failures({seen.pid for seen, _ in found.values()})
+        for held, (seen, judged) in found.items():
+            new = held not in self._sockets and held[2:] not in self._tried
+            commands += self._socket(seen, judged, swept.holders.get(seen.pid), tell=new)
         self._tried = {one: last for one, last in self._tried.items() if now - last < REMEMBERED}
         self._sockets = set(found)  # Rule 1: what is not there any more may be told again.
-        return [_socket(seen, judged, swept.holders.get(seen.pid)) for seen, judged in new]
+        return commands
+
+    def _socket(
+        self, seen: SocketSeen, judged: Judgement, holder: Holder | None, *, tell: bool
+    ) -> list[Command]:
+        if seen.inode in self._muted:
+            return []
+        incident = Incident(what=What.CAPTURE_SOCKET, details=_who(seen, judged, holder))
+        return self._against(against_holder(seen, self._reach), incident, tell=tell)
 
     def _changed(self, changed: NetworkChanged, now: int) -> list[Command]:
-        before = self._networks.get(changed.netns, frozenset())
-        new = sorted(
-            (changed.standing | changed.passed) - before,
-            key=lambda each: (each.what, repr(each.where)),
-        )
-        self._networks[changed.netns] = changed.standing
+        netns, standing = changed.netns, changed.standing
+        before = self._networks.get(netns, frozenset())
+        new = _sorted((standing | changed.passed) - before)
+        self._networks[netns] = standing
+        commands: list[Command] = []
+        for finding in new:
+            undo = against_finding(finding, netns, self._reach) if finding in standing else None
+            commands += self._network(finding, netns, undo, now, tell=True)
+        for finding in _sorted(standing & before):
+            undo = against_finding(finding, netns, self._reach)
+            if undo is not None and now - self._undoing.get(undo, now - AGAIN) >= AGAIN:
+                commands += self._network(finding, netns, undo, now, tell=False)
         if not new:
-            return []
+            return commands
         self._due = now + EVERY
-        return [*(_network(each, changed.netns) for each in new), Sweep()]  # Rule 3.
+        return [*commands, Sweep()]  # Rule 3.
+
+    def _network(
+        self, finding: Finding, netns: int, undo: Undo | None, now: int, *, tell: bool
+    ) -> list[Command]:
+        incident = Incident(what=finding.what, details={"netns": netns, **dict(finding.where)})
+        if finding.what is What.SENTRY_BLIND:
+            return [incident] if tell else []
+        self._undoing = {one: last for one, last in self._undoing.items() if now - last < AGAIN}
+        if undo is not None:
+            self._undoing[undo] = now
+        return self._against(undo, incident, tell=tell)
+
+    def _against(self, act: Act | None, incident: Incident, *, tell: bool) -> list[Command]:
+        """Rule 7. What waits to be told of an act is told once `Acted` comes."""
+        if act is None or self._mode is Mode.OBSERVE:
+            observed = {"would": would(act)} if self._mode is Mode.OBSERVE else {}
+            return [self._told(incident, {"action": "reported", **observed})] if tell else []
+        under_way = act in self._untold
+        self._untold.setdefault(act, []).extend([incident] if tell else [])
+        return [] if under_way else [act]
+
+    def _acted(self, acted: Acted) -> list[Command]:
+        act, untold = acted.act, self._untold.pop(acted.act, [])
+        if (kill := instead(acted)) is not None:
+            under_way = kill in self._untold
+            self._untold.setdefault(kill, []).extend(untold)
+            return [] if under_way else [kill]
+        failed = self._failed.pop(act, [])
+        if acted.result is Result.FAILED:
+            self._failed[act] = failed + untold
+        elif acted.result is Result.DONE:
+            untold = failed + untold
+            self._muted |= {act.inode} if isinstance(act, Mute) else set()
+        return [self._told(each, action(acted)) for each in untold]
+
+    def _let_go_of_failures(self, pids: set[int]) -> None:
+        self._failed = {
+            act: untold
+            for act, untold in self._failed.items()
+            if (
+                act.finding in self._networks.get(act.netns, ())
+                if isinstance(act, Undo)
+                else act.pid in pids
+            )
+        }
+
+    def _turned(self, mode: Mode) -> list[Command]:
+        if mode is self._mode:
+            return []
+        self._mode = mode
+        if mode is Mode.OBSERVE:
+            return []
+        for record in (self._sockets, self._tried, self._failed, self._undoing):
+            record.clear()
+        self._networks = {
+            netns: frozenset(each for each in standing if each.what is What.SENTRY_BLIND)
+            for netns, standing in self._networks.items()
+        }
+        return [Sweep()]
+
+    def _told(self, incident: Incident, done: Mapping[str, str]) -> Incident:
+        details = {**incident.details, "mode": self._mode.value, **done}
+        return Incident(what=incident.what, details=details)
+
+
+def _sorted(findings: Iterable[Finding]) -> list[Finding]:
+    return sorted(findings, key=lambda each: (each.what, repr(each.where)))
 
 
 def _held(seen: SocketSeen, judged: Judgement) -> _Held:
     return seen.netns, seen.inode, seen.pid, judged.reason
-
-
-def _socket(seen: SocketSeen, judged: Judgement, holder: Holder | None) -> Incident:
-    done = _done("kill" if seen.pid else "report")
-    return Incident(what=What.CAPTURE_SOCKET, details=_who(seen, judged, holder) | done)
-
-
-def _attempt(attempt: Attempt, judged: Judgement) -> Incident:
-    done = {"action": "killed", "mode": OBSERVE} if attempt.killed else _done("kill")
-    who = _who(attempt.seen, judged, attempt.holder)
-    return Incident(what=What.CAPTURE_SOCKET, details={**who, "way": attempt.way, **done})
 
 
 def _who(seen: SocketSeen, judged: Judgement, holder: Holder | None) -> dict[str, str | int]:
@@ -291,14 +333,3 @@ def _who(seen: SocketSeen, judged: Judgement, holder: Holder | None) -> dict[str
     if holder is not None and holder.command is not None:
         details["command"] = holder.command
     return details
-
-
-def _network(finding: Finding, netns: int) -> Incident:
-    where = {"netns": netns, **dict(finding.where)}
-    if finding.what is What.SENTRY_BLIND:
-        return Incident(what=finding.what, details=where)
-    return Incident(what=finding.what, details={**where, **_done("report")})
-
-
-def _done(would: str) -> dict[str, str | int]:
-    return {"action": "reported", "mode": OBSERVE, "would": would}

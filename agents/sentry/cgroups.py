@@ -14,11 +14,11 @@ import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, NoReturn, Self
 
 from agents.kernel.errors import KernelError, refused
 
-__all__ = ["OwnCgroup", "mount", "path_of"]
+__all__ = ["OwnCgroup", "mount", "number_of", "path_of"]
 
 _HANDLE: Final = struct.Struct("=IiQ")  # struct file_handle with eight octets
 _BY_NUMBER = 0xFE  # FILEID_KERNFS
@@ -55,6 +55,19 @@ def path_of(number: int, top: Path | None) -> str:
             opened.callback(os.close, group)
             return _below(str(Path(f"/proc/self/fd/{group}").readlink()), str(top))
     return ""
+
+
+def number_of(path: str) -> int:
+    """Return the number of the group that has this path; raises KernelError when there is none."""
+    top = mount()
+    try:
+        return Path(f"{top}{path}").stat().st_ino if top is not None else _none(path)
+    except OSError:
+        return _none(path)
+
+
+def _none(path: str) -> NoReturn:
+    raise KernelError(f"there is no control group {path} in a cgroup2 hierarchy")
 
 
 def _below(path: str, top: str) -> str:

@@ -21,7 +21,7 @@ __all__ = ["Holder", "HolderList"]
 
 _PROGRAM: Final = Path(__file__).with_name("holders.bpf")
 _LINK_CREATE, _ITER_CREATE, _TRACE_ITER = 28, 33, 28
-_ROW: Final = struct.Struct("<QQIIIIHHHH16s")
+_ROW: Final = struct.Struct("<QQQIIIIHHHH16s")
 _AT_ONCE: Final = 1 << 16
 
 
@@ -30,6 +30,7 @@ class Holder(NamedTuple):
 
     inode: int
     cgroup: int
+    started: int
     pid: int
     uid: int
     netns: int

@@ -90,6 +90,7 @@ class Doors:
             ethertype=rogue.protocol if packet else 0,
             ifindex=0,
             comm=rogue.comm,
+            started=rogue.started,
         )
         return Attempt(
             seen=seen,

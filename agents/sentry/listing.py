@@ -15,7 +15,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,7 @@ from agents.sentry import cgroups, holders
 from agents.sentry.holders import Held
 from agents.sentry.namespaces import Namespace
 from agents.sentry.netlink import NetlinkError, ask, open_socket
+from agents.sentry.processes import started
 from agents.sentry.tables import Listed, parsed, read
 
 __all__ = ["Listing", "xdp_counted"]
@@ -95,13 +96,14 @@ class Listing:
 
     def _seen(self, each: Listed, pid: int) -> SocketSeen | None:
         """Say it of one holder; None when the process is gone."""
-        who = holders.process(pid)
-        if who is None:
+        start, who = started(pid), holders.process(pid)
+        if who is None or start is None:
             return None
         path, number = who.cgroup, 0
         with suppress(OSError):
             number = Path(f"{self._top}{path}").stat().st_ino
-        return _socket(each, pid=pid, uid=who.uid, cgroup=path, cgroup_id=number, comm=who.comm)
+        seen = _socket(each, pid=pid, uid=who.uid, cgroup=path, cgroup_id=number, comm=who.comm)
+        return replace(seen, started=start)
 
 
 def xdp_counted(table: str) -> int:

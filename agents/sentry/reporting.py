@@ -8,6 +8,7 @@ from functools import partial
 from agents.config import SentryConfig
 from agents.core.events import RelayReport
 from agents.core.sentry import Incident
+from agents.sentry.cgroups import number_of
 from agents.sentry.doors import Doors
 from agents.sentry.holders import identify
 from agents.sentry.watch import Watch, WatchParts
@@ -24,7 +25,8 @@ def reporting(
 ) -> Watch:
     """Make a sentry that reports; ``report`` and ``fail`` are called in its thread.
 
-    ``now`` reads the boot clock in nanoseconds.
+    ``now`` reads the boot clock in nanoseconds. Raises KernelError when there is no such cgroup as
+    the configuration names.
     """
 
     def found(incident: Incident) -> None:
@@ -36,8 +38,16 @@ def reporting(
             deliver=found,
             fail=fail,
             units=frozenset(config.allow),
+            mute=frozenset(config.mute),
             scope=config.test_namespaces,
-            # Below a scope of namespaces there are no doors: they would count on the whole node.
-            doors=partial(Doors, identify) if config.test_namespaces is None else None,
+            cgroup=config.test_cgroup,
+            doors=_doors(config),
         )
     )
+
+
+def _doors(config: SentryConfig) -> Callable[[], Doors] | None:
+    """Scope them; below a scope of namespaces alone there are none: they would count everywhere."""
+    if config.test_cgroup is not None:
+        return partial(Doors, identify, within=number_of(config.test_cgroup))
+    return partial(Doors, identify) if config.test_namespaces is None else None

@@ -75,6 +75,7 @@ class Sweeper:
             ethertype=holder.ethertype,
             ifindex=holder.ifindex,
             comm=holder.comm.partition(b"\0")[0].decode("utf-8", "replace"),
+            started=holder.started,
         )
 
 

@@ -62,8 +62,10 @@ def test_the_example_names_every_option():
     assert set(shown["tls"]) == {f.name for f in fields(TlsFiles)}
     renamed = {"json": "encoding", "through": "content"}
     assert set(shown["decisions"]) == {"socket"}
-    assert {*shown["sentry"], "test_namespaces"} == {f.name for f in fields(SentryConfig)}
-    assert "test_namespaces = " in example(), "explained, and never switched on by its comment"
+    scopes = {"test_namespaces", "test_cgroup"}
+    assert {*shown["sentry"], *scopes} == {f.name for f in fields(SentryConfig)}
+    for scope in scopes:
+        assert f"{scope} = " in example(), "explained, and never switched on by its comment"
     assert set(shown["relay"]) == {renamed.get(f.name, f.name) for f in fields(RelayConfig)}
     tables = {"tls", "relay", "decisions", "sentry"}
     for key in set().union(shown, shown["relay"], shown["sentry"], {"socket"}) - tables:
@@ -164,11 +166,15 @@ def test_the_sentry_runs_whether_it_is_named_or_not():
     bare = parse_config(example(), FOLDER).sentry
     assert bare == SentryConfig()
     assert "NetworkManager.service" in bare.allow
-    assert bare.test_namespaces is None
+    assert (bare.test_namespaces, bare.test_cgroup, bare.mute) == (None, None, ())
     none = parse_config(example() + "\n[sentry]\nallow = []\n", FOLDER).sentry
     assert none.allow == ()
     scoped = parse_config(example() + '\n[sentry]\ntest_namespaces = ["a"]\n', FOLDER).sentry
     assert scoped == SentryConfig(test_namespaces=("a",))
+    below = parse_config(example() + '\n[sentry]\ntest_cgroup = "/a.slice/b"\n', FOLDER).sentry
+    assert below == SentryConfig(test_cgroup="/a.slice/b")
+    quiet = parse_config(example() + '\n[sentry]\nmute = ["lldpd.service"]\n', FOLDER).sentry
+    assert quiet == SentryConfig(mute=("lldpd.service",))
 
 
 @pytest.mark.parametrize(
@@ -182,6 +188,16 @@ def test_the_sentry_runs_whether_it_is_named_or_not():
         ('allow = ["a.service", "a.service"]', "sentry.allow names something twice"),
         ("test_namespaces = []", "sentry.test_namespaces is empty"),
         ('test_namespaces = ["../a"]', "sentry.test_namespaces has a malformed name"),
+        ('test_cgroup = ""', "sentry.test_cgroup is empty"),
+        ('test_cgroup = "/"', "sentry.test_cgroup is malformed"),
+        ('test_cgroup = "a.slice"', "sentry.test_cgroup is malformed"),
+        ('test_cgroup = "/a/"', "sentry.test_cgroup is malformed"),
+        ('test_cgroup = "/a/../b"', "sentry.test_cgroup is malformed"),
+        ('mute = ["lldpd"]', "sentry.mute has a malformed name"),
+        (
+            'allow = ["a.service"]\nmute = ["b.service", "a.service"]',
+            "sentry.mute names a.service, which sentry.allow lets listen",
+        ),
         ("off = true", "unknown key sentry.off"),
     ],
 )

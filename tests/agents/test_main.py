@@ -44,6 +44,7 @@ TOLD: dict[str, Any] = {
         "tier": "detect",
         "sweep": "kernel",
         "scope": "node",
+        "reach": "node",
         "namespaces": 3,
         "sweeps": 9,
         "last_sweep_ms": 120,

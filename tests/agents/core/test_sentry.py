@@ -7,9 +7,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from agents.core.judgement import AF_INET, AF_PACKET, SOCK_RAW, Allowances, SocketSeen, judge
 from agents.core.sentry import (
+    BURST,
     EVERY,
     REMEMBERED,
-    SOON,
     Attempt,
     Attempted,
     Finding,
@@ -34,6 +34,7 @@ def seen(pid=100, inode=5, **changed):
     plain = {
         "uid": 0, "cgroup": "/user.slice", "cgroup_id": 1, "netns": 9, "family": AF_PACKET,
         "type": SOCK_RAW, "protocol": 0, "ethertype": 3, "ifindex": 0, "comm": "secret",
+        "started": 77,
     }  # fmt: skip
     return SocketSeen(pid=pid, inode=inode, **(plain | changed))
 
@@ -118,16 +119,19 @@ def test_an_attempt_is_told_at_once_and_asks_for_a_sweep():
     sentry = Sentry(ALLOWED)
     holder = Holder(login_uid=1000, command="ab" * 32)
     told, sweep = sentry.handle(tried(100, holder=holder), 5)
-    assert (told.what, sweep) == (What.CAPTURE_SOCKET, Sweep())
+    assert (told.what, sweep) == (What.CAPTURE_SOCKET, Sweep(quick=True))
     assert told.details == {
         "kind": "packet_all", "pid": 100, "uid": 0, "login_uid": 1000, "netns": 9, "interface": 0,
         "protocol": 3, "cgroup": "/user.slice", "command": "ab" * 32, "way": "call",
         "action": "reported", "mode": "observe", "would": "kill",
     }  # fmt: skip
-    assert sentry.next_deadline() <= 5 + SOON
     sentry.handle(WakeUp(), 6)
     sentry.handle(tried(101), 7)
-    assert sentry.next_deadline() == 7 + SOON
+    for after in BURST:
+        assert sentry.next_deadline() == 7 + after
+        assert sentry.handle(WakeUp(), 6 + after) == []
+        assert sentry.handle(WakeUp(), 7 + after) == [Sweep(quick=True)]
+    assert sentry.next_deadline() == 6 + EVERY
 
 
 def test_what_was_killed_is_told_as_killed():
@@ -140,16 +144,16 @@ def test_an_attempt_and_what_a_sweep_finds_of_it_are_one_finding():
     sentry = Sentry(ALLOWED)
     assert len(sentry.handle(tried(100), 0)) == 2
     assert sentry.handle(swept(seen(pid=100)), 1) == []
-    assert sentry.handle(tried(100), 2) == [Sweep()]
+    assert sentry.handle(tried(100), 2) == [Sweep(quick=True)]
     assert sentry.handle(swept(seen(pid=100)), REMEMBERED + 5) == []
     assert sentry.standing == 1
-    assert sentry.handle(tried(100), 2 * REMEMBERED) == [Sweep()]
+    assert sentry.handle(tried(100), 2 * REMEMBERED) == [Sweep(quick=True)]
 
 
 def test_an_attempt_that_a_sweep_has_found_first_is_not_told_again():
     sentry = Sentry(ALLOWED)
     assert len(sentry.handle(swept(seen(pid=100)), 0)) == 1
-    assert sentry.handle(tried(100), 1) == [Sweep()]
+    assert sentry.handle(tried(100), 1) == [Sweep(quick=True)]
 
 
 def test_who_else_has_what_was_tried_is_told():
@@ -168,7 +172,8 @@ def test_an_attempt_by_another_process_of_another_kind_or_much_later_is_told():
 
 
 def test_what_may_have_been_an_attempt_asks_for_a_sweep():
-    assert Sentry(ALLOWED).handle(Attempted(attempts=(), unseen=True), 0) == [Sweep()]
+    unseen = Attempted(attempts=(), unseen=True)
+    assert Sentry(ALLOWED).handle(unseen, 0) == [Sweep(quick=True)]
     assert Sentry(ALLOWED).handle(Attempted(attempts=()), 0) == []
 
 
@@ -189,7 +194,7 @@ def test_a_mirror_is_told_once_and_makes_a_sweep_due_at_once():
     assert told.what is What.TC_MIRROR
     assert told.details == {
         "netns": 9, "interface": 2, "way": "mirror",
-        "action": "reported", "mode": "observe", "would": "report",
+        "action": "reported", "mode": "observe", "would": "undo",
     }  # fmt: skip
     assert sweep == Sweep()
     assert sentry.next_deadline() == 50 + EVERY

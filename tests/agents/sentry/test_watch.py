@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import socket
 import subprocess
@@ -18,83 +17,10 @@ from agents.core.sentry import What
 from agents.sentry.doors import Doors
 from agents.sentry.holders import identify
 from agents.sentry.namespaces import Namespaces
-from agents.sentry.watch import Watch, WatchParts
+from tests.agents.sentry.place import HOLD, Place
 from tests.builders.units import service
 
 pytestmark = pytest.mark.privileged
-
-HOLD = """
-import socket, sys
-kept = socket.socket({family}, socket.SOCK_RAW, {protocol})
-print("ready", flush=True)
-sys.stdin.read()
-"""
-
-
-class Place:
-    """A network namespace of the test's own, and a sentry that judges it alone."""
-
-    def __init__(self, *, portable=False, units=(), doors=None):
-        self.name = f"cgs-{secrets.token_hex(4)}"
-        self.told = []
-        self.failures = []
-        netns.create(self.name)
-        self.watch = Watch(
-            WatchParts(
-                now=lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
-                deliver=self.told.append,
-                fail=self.failures.append,
-                units=frozenset(units),
-                scope=(self.name,),
-                portable=portable,
-                doors=doors,
-            )
-        )
-
-    def __enter__(self):
-        self.watch.start()
-        return self
-
-    def __exit__(self, *exc):
-        self.watch.close()
-        with contextlib.suppress(FileNotFoundError):
-            netns.remove(self.name)
-        assert not self.failures
-
-    def run(self, *words):
-        command = ["ip", "netns", "exec", self.name, *words]
-        subprocess.run(command, check=True, capture_output=True, timeout=20)
-
-    @contextlib.contextmanager
-    def holding(self, family, protocol, *before):
-        script = HOLD.format(family=int(family), protocol=protocol)
-        process = subprocess.Popen(
-            [*before, "ip", "netns", "exec", self.name, sys.executable, "-c", script],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        try:
-            assert process.stdout.readline() == b"ready\n"
-            yield process.pid
-        finally:
-            process.communicate(timeout=10)
-
-    def found(self, what, count=1):
-        until = time.monotonic() + 15
-        while time.monotonic() < until:
-            found = [each.details for each in self.told if each.what is what]
-            if len(found) >= count:
-                return found
-            time.sleep(0.01)
-        raise AssertionError(f"{what} was not found: {self.told}")
-
-    def swept(self, more=4):
-        """Wait for this many whole sweeps."""
-        until = time.monotonic() + 20
-        goal = self.watch.status()["sweeps"] + more
-        while self.watch.status()["sweeps"] < goal:
-            assert time.monotonic() < until
-            time.sleep(0.01)
 
 
 @pytest.fixture(params=[False, True], ids=["kernel", "listing"])
