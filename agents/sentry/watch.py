@@ -106,7 +106,7 @@ class Watch:
         self._refreshed = self._looked = 0
         self._sweeps = self._last = 0
         self._took = 0
-        self._asked: SimpleQueue[Event] = SimpleQueue()
+        self._asked: SimpleQueue[Mode] = SimpleQueue()
         self._stopping = threading.Event()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll = select.epoll()
@@ -132,7 +132,7 @@ class Watch:
 
     def set_mode(self, mode: Mode) -> None:
         """Let it act, or only report; from any thread."""
-        self._asked.put(SetMode(mode))
+        self._asked.put(mode)
         os.eventfd_write(self._wake, 1)
 
     def status(self) -> dict[str, Any]:
@@ -202,7 +202,13 @@ class Watch:
     def _asked_for(self) -> None:
         os.eventfd_read(self._wake)
         while not self._asked.empty():
-            self._apply(self._asked.get())
+            self._turn(self._asked.get())
+
+    def _turn(self, mode: Mode) -> None:
+        """Change the mode: of the kernel's programs first, so that nobody gets in between."""
+        if self._doors is not None:
+            self._doors.set_enforce(mode is Mode.ENFORCE)
+        self._apply(SetMode(mode))
 
     def _look_around(self, ready: set[int]) -> None:
         now = self._parts.now()

@@ -13,6 +13,8 @@ import pytest
 
 from agents.core.enforcing import Mode
 from agents.core.sentry import What
+from agents.sentry.doors import Doors
+from agents.sentry.holders import identify
 from tests.agents.sentry.place import Place, path_of
 from tests.builders.units import service
 
@@ -120,6 +122,22 @@ def test_a_unit_that_must_not_be_ended_is_muted():
         place.swept(6)
         assert alive(pid)
         assert len(place.found(What.CAPTURE_SOCKET)) == 2
+
+
+def test_the_kernel_ends_who_tries_and_it_is_told(arena):
+    def doors():
+        return Doors(identify, within=arena.inside.number)
+
+    with Place(name=arena.name, cgroup=path_of(arena.inside), doors=doors) as place:
+        place.watch.set_mode(Mode.ENFORCE)
+        place.swept(4)
+        assert arena.attack("call", "packet", 3, arena.inside) == (3, 0, 0, 0)
+        told = place.found(What.CAPTURE_SOCKET, 3)
+        assert [(each["way"], each["action"]) for each in told] == [("call", "killed")] * 3
+        assert arena.attack("call", "packet", 3, arena.outside).survived == 3
+        place.watch.set_mode(Mode.OBSERVE)
+        place.swept(4)
+        assert arena.attack("call", "packet", 1, arena.inside).survived == 1
 
 
 def test_nothing_is_undone_but_by_what_can(arena):
