@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -31,8 +32,14 @@ _UP: Final = 1
 _IFNAME, _MASTER, _LINKINFO, _PROMISCUITY, _XDP = 3, 10, 18, 30, 43
 _INFO_KIND = 1
 _XDP_ATTACHED, _XDP_PROGRAM = 2, 4
+_XDP_OF_MODES: Final = (5, 6, 7)  # IFLA_XDP_DRV_PROG_ID, _SKB_, _HW_
+_MODES: Final = {1: "driver", 2: "generic", 3: "hardware"}
+_SEVERAL = 4
 _KIND, _OPTIONS = 1, 2  # of traffic control, for filters and actions alike
 _BPF_NAME, _BPF_ID = 7, 11
+_TC_CHAIN = 11
+_INGRESS, _INGRESS_SIDE = 0xFFFF_0000, 0xFFFF_FFF2  # as announced, and as listed: one place
+_SHARED_BLOCK = -1
 _PARMS = 2
 _MIRRED: Final = struct.Struct("=20xiI")
 _WAYS: Final = {1: "redirect", 2: "mirror", 3: "redirect_in", 4: "mirror_in"}
@@ -86,18 +93,36 @@ def _link(payload: bytes) -> Iterator[Finding]:
         yield Finding(What.MIRROR_LINK, (*where, ("kind", kind)))
     if number(told.get(_PROMISCUITY)) and not number(told.get(_MASTER)):
         yield Finding(What.PROMISCUOUS, where)
-    xdp = attributes(told.get(_XDP, b""))
-    if number(xdp.get(_XDP_ATTACHED)):
-        yield Finding(What.XDP, (*where, ("program", number(xdp.get(_XDP_PROGRAM)))))
+    for mode, program in _programs(attributes(told.get(_XDP, b""))):
+        yield Finding(What.XDP, (*where, ("mode", mode), ("program", program)))
+
+
+def _programs(xdp: dict[int, bytes]) -> Iterator[tuple[str, int]]:
+    """Say which programs of XDP stand in front of a link, each in its mode."""
+    attached = number(xdp.get(_XDP_ATTACHED))
+    if attached == _SEVERAL:
+        several = zip(_MODES.values(), _XDP_OF_MODES, strict=True)
+        yield from ((mode, number(xdp[each])) for mode, each in several if each in xdp)
+    elif attached:
+        yield _MODES.get(attached, "unknown"), number(xdp.get(_XDP_PROGRAM))
 
 
 def _filter(payload: bytes) -> Iterator[Finding]:
     """Rule 2."""
-    _, index, _, parent, _ = _FILTER.unpack_from(payload)
+    _, index, handle, parent, info = _FILTER.unpack_from(payload)
     told = attributes(payload, _FILTER.size)
     kind = text(told.get(_KIND))
-    place = f"{parent >> 16:x}:{parent & 0xFFFF:x}"
-    where = (("interface", index), ("parent", place), ("kind", kind))
+    if parent == _INGRESS and index != _SHARED_BLOCK:
+        parent = _INGRESS_SIDE
+    where = (
+        ("interface", index),
+        ("parent", f"{parent >> 16:x}:{parent & 0xFFFF:x}"),
+        ("kind", kind),
+        ("chain", number(told.get(_TC_CHAIN))),
+        ("preference", info >> 16),
+        ("protocol", socket.ntohs(info & 0xFFFF)),
+        ("handle", handle),
+    )
     for way, target in _mirred(told.get(_OPTIONS, b""), 0):
         yield Finding(What.TC_MIRROR, (*where, ("way", way), ("target", target)))
     options = attributes(told.get(_OPTIONS, b""))

@@ -53,6 +53,7 @@ class Namespace:
     def close(self) -> None:
         """Let go of it."""
         os.close(self._descriptor)
+        self._descriptor = -1  # Its number may be another's from now on.
 
 
 class Namespaces:

@@ -1,4 +1,4 @@
-"""Netlink as the sentry needs it: ask for a list, read what is announced, take attributes apart.
+"""Netlink as the sentry needs it: ask, change, read what is announced, take attributes apart.
 
 1. A message that is cut short or lies about its lengths ends what is read of it; nothing beyond
    the octets given is read, and nothing but `NetlinkError` is raised.
@@ -17,16 +17,20 @@ __all__ = [
     "NetlinkError",
     "announced",
     "ask",
+    "ask_one",
+    "attribute",
     "attributes",
+    "change",
     "messages",
     "number",
     "open_socket",
+    "request",
     "text",
 ]
 
 _HEADER: Final = struct.Struct("=IHHII")
 _ATTRIBUTE: Final = struct.Struct("=HH")
-_REQUEST, _DUMP = 0x1, 0x300
+_REQUEST, _ACKNOWLEDGE, _DUMP = 0x1, 0x4, 0x300
 _ERROR, _DONE = 2, 3
 _TYPE = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 _LARGEST = 1 << 17
@@ -37,7 +41,11 @@ Message = tuple[int, bytes]
 
 
 class NetlinkError(Exception):
-    """The kernel does not tell; the message says why."""
+    """The kernel does not tell or do it; the message says why, ``code`` by the number of errno."""
+
+    def __init__(self, reason: str, code: int = 0) -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 def open_socket(family: int, groups: int = 0) -> socket.socket:
@@ -66,12 +74,48 @@ def ask(kernel: socket.socket, kind: int, body: bytes) -> list[Message]:
                 if told == _DONE:
                     return found
                 if told == _ERROR:
-                    raise NetlinkError(
-                        f"error {-int.from_bytes(payload[:4], 'little', signed=True)}"
-                    )
+                    raise _refusal(payload)
                 found.append((told, payload))
     except OSError as error:
         raise NetlinkError(error.strerror or str(error)) from error
+
+
+def ask_one(kernel: socket.socket, kind: int, body: bytes) -> list[Message]:
+    """Return what the kernel has of one thing; raises NetlinkError, also when it has none."""
+    return _answer(kernel, request(kind, body))
+
+
+def change(kernel: socket.socket, *requests: bytes) -> None:
+    """Have the kernel do this, all in one; raises NetlinkError when it does not."""
+    _answer(kernel, b"".join(requests))
+
+
+def request(kind: int, body: bytes, *, acknowledge: bool = False) -> bytes:
+    """Write a message; of those that `change` sends one has to be acknowledged."""
+    flags = _REQUEST | (_ACKNOWLEDGE if acknowledge else 0)
+    return _HEADER.pack(_HEADER.size + len(body), kind, flags, 1, 0) + body
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """Write an attribute."""
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def _answer(kernel: socket.socket, octets: bytes) -> list[Message]:
+    try:
+        kernel.send(octets)
+        found = list(messages(kernel.recv(_LARGEST)))
+    except OSError as error:
+        raise NetlinkError(error.strerror or str(error), error.errno or 0) from error
+    for told, payload in found:
+        if told == _ERROR and any(payload[:4]):  # A zero is an acknowledgement.
+            raise _refusal(payload)
+    return [each for each in found if each[0] != _ERROR]
+
+
+def _refusal(payload: bytes) -> NetlinkError:
+    code = -int.from_bytes(payload[:4], "little", signed=True)
+    return NetlinkError(f"error {code}", code)
 
 
 def announced(kernel: socket.socket) -> tuple[list[Message], bool]:
