@@ -181,7 +181,7 @@ class Sentry:
             (attempt, judged)
             for attempt in attempted.attempts
             if (within is None or attempt.seen.netns in within)
-            and (judged := judge(attempt.seen, self._allowances)).verdict is Verdict.CONTENT
+            and self._counts(attempt, judged := judge(attempt.seen, self._allowances))
         ]
         if not counted and not attempted.unseen:
             return []
@@ -193,6 +193,10 @@ class Sentry:
                 self._tried[one] = now
         self._burst = tuple(now + each for each in BURST)
         return [*commands, Sweep(quick=True)]
+
+    def _counts(self, attempt: Attempt, judged: Judgement) -> bool:
+        """Say whether it is told: also who may, if the kernel had not heard of that yet."""
+        return attempt.killed or attempt.denied or judged.verdict is Verdict.CONTENT
 
     def _left_to_sweep(self, attempt: Attempt) -> bool:
         """Say whether it is for a sweep to find what is to be muted: there is no socket yet."""

@@ -56,6 +56,21 @@ class Doors:
         """Enforce from now on, or only observe. Raises KernelError."""
         self._tiers.set_enforce(enforce)
 
+    def allow(self, cgroup_id: int, until_ns: int) -> None:
+        """Let a cgroup's processes open what they like until then, while the stamp is fresh."""
+        if self._tiers.entrance is not None:
+            self._tiers.entrance.allow(cgroup_id, until_ns)
+
+    def disallow(self, cgroup_id: int) -> None:
+        """Take that back."""
+        if self._tiers.entrance is not None:
+            self._tiers.entrance.disallow(cgroup_id)
+
+    def beat(self, now_ns: int) -> None:
+        """Put the agent's stamp."""
+        if self._tiers.entrance is not None:
+            self._tiers.entrance.beat(now_ns)
+
     def look(self, within: frozenset[int] | None = None) -> Attempted:
         """Return what was tried since the last time; ``within`` as for `Attempted`."""
         reports = self._tiers.reports()

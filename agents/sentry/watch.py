@@ -12,7 +12,9 @@
    not tell has each namespace's sockets listed, and looked for in the processes (`listing`).
 6. Where there are `doors`, they are proven at the start, and what is tried at them is told as it is
    tried. A proof that cannot be held leaves the node at detecting.
-7. What the rules have done is done here, in this thread, and the rules are told what came of it
+7. The kernel knows who may listen before it is told to end who may not, and is told every time that
+   the agent lives (`permits`).
+8. What the rules have done is done here, in this thread, and the rules are told what came of it
    before they are told anything else.
 """
 
@@ -49,6 +51,7 @@ from agents.sentry.doors import Doors
 from agents.sentry.listing import Listing
 from agents.sentry.namespaces import Namespace, Namespaces
 from agents.sentry.netwatch import NetWatch
+from agents.sentry.permits import Permits
 from agents.sentry.sweep import Sweeper
 from agents.sentry.tiers import Tier
 
@@ -100,6 +103,7 @@ class Watch:
         self._unheld: list[SocketSeen] = []
         self._thorough = 0
         self._doors = parts.doors() if parts.doors is not None else None
+        self._permits = self._permitting()
         self._lost = 0
         self._watches: dict[int, NetWatch] = {}
         self._unwatched: set[int] = set()
@@ -124,7 +128,7 @@ class Watch:
         os.eventfd_write(self._wake, 1)
         if self._thread.ident is not None:
             self._thread.join()
-        for each in (self._sweeper, self._doors):
+        for each in (self._sweeper, self._permits, self._doors):
             if each is not None:
                 each.close()
         self._epoll.close()
@@ -150,6 +154,11 @@ class Watch:
             "findings": self._sentry.standing,
         }
 
+    def _permitting(self) -> Permits | None:
+        if self._doors is None:
+            return None
+        return Permits(self._doors, self._parts.units | self._parts.mute)
+
     # -- in the sentry's thread --------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -172,16 +181,20 @@ class Watch:
             return
         with suppress(OSError):
             self._doors.prove()
-        for descriptor in self._doors.filenos:
+        for descriptor in self._urgent():
             self._epoll.register(descriptor, select.EPOLLIN)
 
     def _rest(self) -> None:
         """Wait until something is announced, tried or due (rule 2)."""
         if self._stopping.wait(min(max(_GASP, self._took / _NANOSECONDS), _SIGH)):
             return
-        tried = self._doors.filenos if self._doors is not None else ()
-        if not _readable((self._wake, *tried), min(_BREATH, self._left())):
+        if not _readable((self._wake, *self._urgent()), min(_BREATH, self._left())):
             self._epoll.poll(self._left())
+
+    def _urgent(self) -> tuple[int, ...]:
+        """Return what is readable when something was tried, or a group was made."""
+        tried = self._doors.filenos if self._doors is not None else ()
+        return (*tried, *(self._permits.filenos if self._permits is not None else ()))
 
     def _left(self) -> float:
         """Return the seconds until something is due."""
@@ -191,6 +204,8 @@ class Watch:
     def _look(self) -> None:
         began = self._parts.now()
         ready = {descriptor for descriptor, _ in self._epoll.poll(0)}
+        if self._permits is not None:
+            self._permits.renew(began)
         if self._wake in ready:
             self._asked_for()
         if self._doors is not None and ready & set(self._doors.filenos):
@@ -264,7 +279,7 @@ class Watch:
                 self._sweep(quick=command.quick)
 
     def _act(self, act: Act) -> Result:
-        """Rule 7."""
+        """Rule 8."""
         if isinstance(act, Kill):
             return acts.kill(act)
         if isinstance(act, Mute):
@@ -317,6 +332,7 @@ class Watch:
         lost = self._doors.lost if self._doors is not None else 0
         missing = {
             "attempts": lost - self._lost,
+            "permits": self._permits.missing if self._permits is not None else 0,
             "namespaces": self._namespaces.unseen or len(self._unwatched),
             "holders": self._listing.unattributed,
         }

@@ -229,6 +229,13 @@ def test_turning_back_tells_nothing_anew():
     assert made.handle(swept(SEEN), 2) == []
 
 
+@pytest.mark.parametrize("how", ["killed", "denied"])
+def test_who_may_and_was_stopped_all_the_same_is_told(how):
+    """The kernel had not heard of the permit yet: no harm goes untold."""
+    allowed = replace(SEEN, cgroup="/system.slice/dhcpcd.service")
+    assert actions(sentry().handle(tried(allowed, **{how: True}), 0)) == [how]
+
+
 def test_the_allowed_are_left_alone():
     allowed = replace(SEEN, cgroup="/system.slice/dhcpcd.service")
     assert sentry().handle(swept(allowed), 0) == []

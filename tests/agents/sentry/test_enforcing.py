@@ -6,13 +6,16 @@ import os
 import secrets
 import socket
 import subprocess
+import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from agents.core.enforcing import Mode
 from agents.core.sentry import What
+from agents.sentry.cgroups import mount
 from agents.sentry.doors import Doors
 from agents.sentry.holders import identify
 from tests.agents.sentry.place import Place, path_of
@@ -36,6 +39,29 @@ def ends(pid):
     while alive(pid):
         assert time.monotonic() < until, "it lives on"
         time.sleep(0.005)
+
+
+@contextmanager
+def slice_made():
+    """Make a slice; yield its path as /proc/PID/cgroup writes it, and its number."""
+    path = f"/cg{secrets.token_hex(4)}.slice"
+    made = Path(f"{mount()}{path}")
+    made.mkdir()
+    try:
+        yield path, made.stat().st_ino
+    finally:
+        made.rmdir()
+
+
+@contextmanager
+def unit_in(path, name):
+    """Yield the words that start a command in a group of this name."""
+    made = Path(f"{mount()}{path}/{name}")
+    made.mkdir()
+    try:
+        yield ["/bin/sh", "-c", 'echo 0 >"$0" && exec "$@"', str(made / "cgroup.procs")]
+    finally:
+        made.rmdir()
 
 
 @pytest.fixture(params=[False, True], ids=["kernel", "listing"])
@@ -138,6 +164,40 @@ def test_the_kernel_ends_who_tries_and_it_is_told(arena):
         place.watch.set_mode(Mode.OBSERVE)
         place.swept(4)
         assert arena.attack("call", "packet", 1, arena.inside).survived == 1
+
+
+@pytest.mark.parametrize("kind", ["units", "mute"])
+def test_the_kernel_lets_a_unit_be_as_soon_as_it_is_there(kind):
+    """In a slice of the test's own, one unit lives and the other does not."""
+    with slice_made() as (path, number):
+
+        def doors():
+            return Doors(identify, within=number)
+
+        with Place(cgroup=path, doors=doors, **{kind: ("cg-may.service",)}) as place:
+            place.watch.set_mode(Mode.ENFORCE)
+            place.swept(4)
+            with (
+                unit_in(path, "cg-may.service") as may,
+                unit_in(path, "cg-may.service/below") as below,
+                place.holding(17, ALL, *may) as one,
+                place.holding(17, ALL, *below) as two,
+            ):
+                place.swept(6)
+                assert (alive(one), alive(two)) == (True, True)
+            with unit_in(path, "cg-other.service") as other:
+                ended = subprocess.run(
+                    [
+                        *other,
+                        *place.command(
+                            sys.executable, "-c", "import socket; socket.socket(17, 3, 768)"
+                        ),
+                    ],
+                    check=False,
+                )
+            assert ended.returncode == -9
+    actions = {each["action"] for each in place.found(What.CAPTURE_SOCKET)}
+    assert actions == ({"killed"} if kind == "units" else {"muted", "killed"})
 
 
 def test_nothing_is_undone_but_by_what_can(arena):
