@@ -51,6 +51,7 @@ from agents.process import configure_logging, hurry, settle_memory
 from agents.recorder import operators
 from agents.recorder.gate import Gate, GateError
 from agents.sentry.reporting import reporting
+from agents.sentry.watch import Watch
 from agents.session.channel import TlsPaths
 from agents.session.client import Session
 from agents.state import Kept, StateDir, StateError
@@ -194,15 +195,10 @@ class _Agent:
             clock=clock,
             log=self._log,
             session_of=self._session,
+            sentry_of=self._make_watch,
             recorder_of=self._make_gate if config.relay is not None else None,
         )
         self._driver = Driver(parts, on_failure=self._fail)
-        self._watch = reporting(
-            config.sentry,
-            now=lambda: self._clock.nanoseconds()[0],
-            report=self._from_thread(self._driver.happened),
-            fail=self._from_thread(self._fail),
-        )
         stack.callback(self._watch.close)
 
     def _node(self, kept: Kept) -> Node:
@@ -264,6 +260,15 @@ class _Agent:
             fail=self._fail,
         )
         return self._gate
+
+    def _make_watch(self, driver: Driver) -> Watch:
+        self._watch = reporting(
+            self._config.sentry,
+            now=lambda: self._clock.nanoseconds()[0],
+            report=self._from_thread(driver.happened),
+            fail=self._from_thread(self._fail),
+        )
+        return self._watch
 
     def _arrived(self, flow: FlowKey) -> int:
         counted = self._kernel.flow_packets(Level.CONTENT, flow)

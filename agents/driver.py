@@ -31,6 +31,7 @@ from agents.core import events as on
 from agents.core.commands import Command
 from agents.core.decision import Deny, Permit, Question, decide
 from agents.core.events import Event
+from agents.core.health import Lookout
 from agents.core.instant import NANOSECONDS
 from agents.core.node import Node
 from agents.core.receipts import Chain, Draft, Link
@@ -55,7 +56,8 @@ class Parts:
     """What the driver works with.
 
     ``session_of`` makes the session that the driver serves, ``recorder_of`` the gate of the node's
-    media relay; None for a node without one, whose rules then never ask for it.
+    media relay; None for a node without one, whose rules then never ask for it. ``sentry_of`` makes
+    the node's sentry, which runs from when the composition root starts it.
     """
 
     node: Node
@@ -67,6 +69,7 @@ class Parts:
     clock: Clock
     log: structlog.typing.FilteringBoundLogger
     session_of: Callable[[Driver], Session]
+    sentry_of: Callable[[Driver], Lookout]
     recorder_of: Callable[[Driver], Recorder] | None = None
 
 
@@ -105,6 +108,7 @@ class Driver:
         self._durable = self._chain.sequence
         self.session = parts.session_of(self)
         self._recorder = parts.recorder_of(self) if parts.recorder_of is not None else None
+        self._sentry = parts.sentry_of(self)
 
     # -- what the session asks and tells (`agents.session.client.Rules`) ------------------------
 
@@ -259,7 +263,7 @@ class Driver:
 
     # -- commands --------------------------------------------------------------------------------
 
-    def _carry_out(self, command: Command) -> None:
+    def _carry_out(self, command: Command) -> None:  # noqa: C901 - one case per command
         match command:
             case do.SendReceipt(draft=draft):
                 self._send_receipt(draft)
@@ -286,6 +290,8 @@ class Driver:
                 self._persist(command)
             case do.RecordCall() | do.ReleaseCall():
                 self._use_recorder(command)
+            case do.SetSentryMode(mode=mode):
+                self._sentry.set_mode(mode)
             case _:
                 self._use_hands(command)
 

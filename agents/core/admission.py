@@ -6,6 +6,8 @@
    age of its checkpoint counts from the moment when it was admitted: a capture may outlast a
    checkpoint, but not a signer's key, role or name. Doubt about the clock ends nothing: what runs
    then runs out by its deadline.
+4. The sentry's mode is the newest trust policy's word about this node, expired or not. One that
+   does not name the node changes nothing while the agent runs.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from agents.core.instant import Instant
 from agents.core.trustchain import TrustChain
 from agents.core.verifier import NodeContext, VerifiedGrant, verify_evidence
 from guard.core import envelope
+from guard.core.enforcement import SentryMode
 from guard.core.evidence import Evidence
 from guard.core.grant import Grant, parse_grant
 from guard.core.reasons import Reason, Refused
@@ -57,6 +60,12 @@ class Admission:
     def policy_ends(self) -> datetime:
         """When the trust policy in force expires; raises `Refused` when there is none."""
         return self._trusted().policy.expires_at
+
+    def sentry(self, before: SentryMode) -> SentryMode:
+        """Return the mode of this node's sentry (rule 4)."""
+        trusted = self.trust.trusted
+        node = None if trusted is None else trusted.policy.node(self._name)
+        return before if node is None else node.sentry
 
     def doubt(self, now: Instant) -> str | None:
         """Return why the clock cannot be believed, or None."""

@@ -13,6 +13,7 @@ from agents.core.flow import FlowKey
 from agents.core.packet import Datagram
 from agents.core.receipts import Draft
 from agents.core.verifier import VerifiedGrant
+from guard.core.enforcement import SentryMode
 from guard.core.level import Level
 from guard.core.subjects import SubjectKind
 
@@ -40,6 +41,7 @@ __all__ = [
     "SendHeartbeat",
     "SendReceipt",
     "SetFlow",
+    "SetSentryMode",
     "UnwatchIdentity",
     "WatchIdentity",
     "WriteSignalling",
@@ -267,6 +269,13 @@ class Log:
     warning: bool = field(default=False, kw_only=True)
 
 
+@dataclass(frozen=True, slots=True)
+class SetSentryMode:
+    """Let the sentry act, or only report, as the trust policy says of this node."""
+
+    mode: SentryMode
+
+
 Command = (
     OpenCapture
     | MoveDeadline
@@ -289,6 +298,7 @@ Command = (
     | PersistRevoked
     | PersistClock
     | PersistProgress
+    | SetSentryMode
     | Log
 )
 """Whatever `Node.handle` returns."""

@@ -19,6 +19,7 @@ from typing import Final
 
 from agents.core.judgement import SocketSeen, unit_of
 from agents.core.sentryevents import Finding, What
+from guard.core.enforcement import SentryMode
 
 __all__ = [
     "Act",
@@ -37,13 +38,8 @@ __all__ = [
 ]
 
 
-class Mode(StrEnum):
-    """What the trust policy lets the sentry do."""
-
-    OBSERVE = "observe"
-    """It detects and reports."""
-    ENFORCE = "enforce"
-    """It also ends, mutes, undoes and, where the kernel can, refuses."""
+Mode = SentryMode
+"""What the trust policy lets the sentry do: detect and report, or also end, mute, undo, refuse."""
 
 
 @dataclass(frozen=True, slots=True)

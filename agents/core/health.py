@@ -10,15 +10,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import Protocol
 
 from guard.core import canonical
 from guard.core.enforcement import Enforcement, SentryMode
 from guard.core.nodehealth import NodeHealth
 
-__all__ = ["Health", "Program", "unproven"]
+__all__ = ["Health", "Lookout", "Program", "unproven"]
 
 Program = tuple[str, int, str]
 """A program of the sentry's in the kernel: name, id, tag."""
+
+
+class Lookout(Protocol):
+    """The node's sentry as the rules command it; `agents.sentry.watch.Watch` is it."""
+
+    def set_mode(self, mode: SentryMode) -> None:
+        """Let it act, or only report."""
 
 
 @dataclass(frozen=True, slots=True)

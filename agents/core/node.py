@@ -15,6 +15,8 @@
    (`relayed`).
 9. Every capture has a receipt for its beginning, its segments and its end, and one that says that
    nothing was captured. What is armed, if only nothing, is stated again and again (`heartbeats`).
+10. The sentry is told its mode at the start and whenever a trust policy changes it. Without a trust
+   policy it observes.
 
 Longer than other files because it is the one place where every event becomes commands; what could
 be judged apart (admission, leases, watching, the relay, reports) is in files of its own.
@@ -45,6 +47,7 @@ from agents.core.trustchain import TrustChain
 from agents.core.verifier import VerifiedGrant
 from agents.core.waiting import Waiting
 from agents.core.watching import Watching
+from guard.core.enforcement import SentryMode
 from guard.core.evidence import Evidence
 from guard.core.reasons import Reason, Refused
 
@@ -89,6 +92,7 @@ class Node:
         self._revision = 0
         self._heartbeat: int | None = None
         self._stated = Heartbeats(receipt_seconds)
+        self._mode = self._admission.sentry(SentryMode.OBSERVE)  # Rule 10.
         self._doubted = False
         self._policy_ends: int | None = None
         if trust.trusted is not None:
@@ -179,7 +183,7 @@ class Node:
             case on.CaptureClosed():
                 return self._closed(event, now)
             case on.Started():
-                return self._stated.start(self._armed, now)
+                return [do.SetSentryMode(self._mode), *self._stated.start(self._armed, now)]
             case on.Shutdown():
                 ended = self._end_all(tuple(self._armed), Why.AGENT_STOPPED)
                 return [*ended, *self._stated.stop(self._armed, now)]
@@ -365,7 +369,13 @@ class Node:
             *self._readmit_all(now),
             do.PersistTrust(version=trust.version, envelopes=trust.envelopes),
             Log("trust_policy", (("version", trust.version),)),
+            *self._set_mode(),
         ]
+
+    def _set_mode(self) -> list[Command]:
+        """Let the sentry do what the newest trust policy says (rule 10)."""
+        before, self._mode = self._mode, self._admission.sentry(self._mode)
+        return [do.SetSentryMode(self._mode)] if self._mode is not before else []
 
     def _readmit_all(self, now: Instant) -> list[Command]:
         """Hold everything that is armed against the trust policy as it is now (rule 6)."""

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from guard.cli.certificates import spiffe_id
 from guard.cli.exits import UsageTroubleError
 from guard.cli.roster import NodeEntry, Person, Roster, WitnessList
+from guard.core.enforcement import SentryMode
 from guard.core.logpolicy import LogPolicy, parse_log_policy, policy_text
 from guard.core.signingkey import public_part
 from guard.core.trust import NodeIdentity, Principal, SigningKey, TrustPolicy
@@ -99,12 +100,13 @@ def _node(entry: NodeEntry, before: NodeIdentity | None) -> NodeIdentity:
     if half is None:
         if before is None:
             raise _keyless(entry.name)
-        return before
+        return replace(before, sentry=entry.sentry or before.sentry)
     return NodeIdentity(
         name=entry.name,
         spiffe_id=spiffe_id("node", entry.name),
         key=half.key,
         recipient=half.recipient,
+        sentry=entry.sentry or (before.sentry if before else SentryMode.OBSERVE),
     )
 
 
@@ -153,6 +155,8 @@ def _numbers(policy: TrustPolicy, part: str) -> str:
 
 
 def _words(entry: object) -> str:
+    if isinstance(entry, NodeIdentity):
+        return f"{entry.name}, its sentry: {entry.sentry}"
     if not isinstance(entry, Principal):
         return str(getattr(entry, "name", ""))
     roles = ", ".join(sorted(role.value for role in entry.roles))

@@ -5,7 +5,9 @@
 2. ``signing_key`` (64 hex digits) and ``recipient`` (``age1…``) are the public halves that a holder
    hands over, as ``callguard status`` shows them. Where both are absent, somebody new gets a folder
    with new keys, and somebody known keeps the old.
-3. ``[test_subjects]``, ``[witnesses]`` and ``[roots]`` each replace what they name as a whole.
+3. ``sentry`` of a node is `observe` or `enforce`. Where it is absent, a new node observes and a
+   known one stays as it is.
+4. ``[test_subjects]``, ``[witnesses]`` and ``[roots]`` each replace what they name as a whole.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from pathlib import Path
 from guard.cli.exits import UsageTroubleError, asking
 from guard.cli.folders import PublicHalf
 from guard.cli.tables import Table, read_table
+from guard.core.enforcement import SentryMode
 from guard.core.subjects import Subject, SubjectKind, parse_subject
 from guard.core.trust import Role, Roots, make_key, require_recipient
 
@@ -45,10 +48,11 @@ class Person:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeEntry:
-    """A node to be named, likewise."""
+    """A node to be named, likewise; ``sentry`` None: see rule 3."""
 
     name: str
     half: PublicHalf | None = None
+    sentry: SentryMode | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,9 +143,16 @@ def _person(table: Table) -> Person:
 
 def _node(table: Table) -> NodeEntry:
     name = table.text("name")
-    entry = NodeEntry(name=name, half=_half(table, name))
+    entry = NodeEntry(name=name, half=_half(table, name), sentry=_sentry(table, name))
     table.finish()
     return entry
+
+
+def _sentry(table: Table, name: str) -> SentryMode | None:
+    text = table.optional_text("sentry")
+    if text is not None and text not in set(SentryMode):
+        raise UsageTroubleError(f"{name}: sentry must be one of {', '.join(SentryMode)}")
+    return None if text is None else SentryMode(text)
 
 
 def _witnesses(table: Table) -> WitnessList:

@@ -58,7 +58,7 @@ def _lines(policy: TrustPolicy) -> list[tuple[str, str]]:
     lines += [
         ("People", f"{each.name} ({', '.join(sorted(each.roles))})") for each in policy.principals
     ]
-    lines += [("Nodes", each.name) for each in policy.nodes]
+    lines += [("Nodes", f"{each.name}, its sentry: {each.sentry}") for each in policy.nodes]
     lines += [("Guards", each.name) for each in policy.guards]
     lines += [("Log", policy.log.vkey)]
     lines += [("Witnesses", encode_vkey(each.key)) for each in policy.log.witnesses]

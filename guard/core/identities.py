@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pyrage
 from securesystemslib.signer import Key
 
+from guard.core.enforcement import SentryMode
 from guard.core.fields import NAME, require, require_match
 from guard.core.instruments import Role
 from guard.core.reasons import Reason, Refused
@@ -36,12 +37,16 @@ class Principal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeIdentity:
-    """A node: certificate name, the key of its receipts, the age recipient of its subjects."""
+    """A node: certificate name, the key of its receipts, the age recipient of its subjects.
+
+    ``sentry``: whether its sentry may stop whom it finds.
+    """
 
     name: str
     spiffe_id: str
     key: Key = field(repr=False)
     recipient: str
+    sentry: SentryMode
 
     def __post_init__(self) -> None:
         _require_identity(self.name, self.spiffe_id)

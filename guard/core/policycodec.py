@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from guard.core import canonical
+from guard.core.enforcement import SentryMode
 from guard.core.envelope import MAX_ENVELOPE
 from guard.core.fields import Fields, encode_seconds, format_time, require
 from guard.core.identities import (
@@ -148,6 +149,7 @@ def _node_fields(node: NodeIdentity) -> dict[str, Any]:
         "key": key_fields(node.key),
         "name": node.name,
         "recipient": node.recipient,
+        "sentry": node.sentry.value,
         "spiffe_id": node.spiffe_id,
     }
 
@@ -159,6 +161,7 @@ def _take_node(fields: Fields) -> NodeIdentity:
         spiffe_id=fields.text("spiffe_id"),
         key=_alone(take_key(key), key),
         recipient=fields.text("recipient"),
+        sentry=fields.choice("sentry", SentryMode),
     )
     return _alone(node, fields)
 

@@ -27,6 +27,7 @@ import grpc
 from guard.api.v1 import authority_service_pb2 as messages
 from guard.api.v1.authority_service_pb2_grpc import AuthorityServiceStub
 from guard.core import envelope as dsse
+from guard.core.enforcement import SentryMode
 from guard.core.envelope import Kind
 from guard.core.trust import NodeIdentity
 from guard.keys import pem, write_secret
@@ -108,6 +109,7 @@ def crowded_site() -> Deployment:
                 spiffe_id=keys.spiffe_id,
                 key=keys.signer.public_key,
                 recipient=keys.recipient,
+                sentry=SentryMode.OBSERVE,
             )
             for name, keys in site.nodes.items()
         )

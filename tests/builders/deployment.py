@@ -25,6 +25,7 @@ from guard.core.approval import require_approved
 from guard.core.authority import Authority, encode_authority
 from guard.core.checkpoint import Checkpoint, cosign, sign_checkpoint
 from guard.core.decision import Permit
+from guard.core.enforcement import SentryMode
 from guard.core.envelope import Kind
 from guard.core.evidence import Evidence
 from guard.core.grant import Grant, encode_grant, make_grant, parse_grant
@@ -206,6 +207,7 @@ class Deployment:
                     spiffe_id=keys.spiffe_id,
                     key=keys.signer.public_key,
                     recipient=keys.recipient,
+                    sentry=SentryMode.OBSERVE,
                 )
                 for name, keys in self.nodes.items()
             ),

@@ -11,8 +11,9 @@ from guard.cli.deployment import Deployment, Site, create
 from guard.cli.profile import load_profile
 from guard.cli.roster import NOBODY
 from guard.clock import SystemClock
+from guard.core.envelope import Kind, parse
 from guard.core.reasons import Refused
-from guard.core.trust import Role, advance, parse_roots
+from guard.core.trust import Role, advance, parse_policy, parse_roots
 from tests.guard.cli.running import Answer
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "config/roster.example.toml"
@@ -49,6 +50,28 @@ def test_from_nobody_to_people(empty: Deployment, callguard: Callguard) -> None:
     for person in policy.principals:
         profile = load_profile(empty.folder / "people" / person.name)
         assert profile.signer().public_key == person.signing_keys[0].key
+
+
+def test_a_node_observes_until_a_roster_says_enforce(
+    empty: Deployment, callguard: Callguard, tmp_path: Path
+) -> None:
+    """Enforcing takes a signed version; naming a node for something else does not end it."""
+
+    def propose(version: int, text: str) -> tuple[Answer, str]:
+        roster = tmp_path / "roster.toml"
+        roster.write_text(f'[[nodes]]\nname = "node-1"\n{text}')
+        answer = callguard("trust", "propose", roster, "--deployment", empty.folder, "--json")
+        sign(callguard, empty, version, 1, 2)
+        payload = parse((empty.folder / f"trust/{version}.json").read_bytes(), Kind.TRUST_POLICY)
+        (node,) = parse_policy(payload.payload).nodes
+        return answer, node.sentry
+
+    assert propose(2, "")[1] == "observe"
+    answer, mode = propose(3, 'sentry = "enforce"\n')
+    assert mode == "enforce"
+    assert answer.json()["changes"] == ["~ node node-1, its sentry: enforce"]
+    assert propose(4, "")[1] == "enforce"
+    assert propose(5, 'sentry = "observe"\n')[1] == "observe"
 
 
 def test_one_root_is_not_enough(empty: Deployment, callguard: Callguard) -> None:

@@ -216,6 +216,8 @@ EDITS: dict[str, Callable[[dict[str, Any]], object]] = {
         more=1
     ),
     "an unknown field of a node": lambda v: v["nodes"][0].update(more=1),
+    "no word about a node's sentry": lambda v: v["nodes"][0].pop("sentry"),
+    "another word about a node's sentry": lambda v: v["nodes"][0].update(sentry="learn"),
     "an unknown field of a node's key": lambda v: v["nodes"][0]["key"].update(more=1),
     "an unknown field of a guard": lambda v: v["guards"][0].update(more=1),
     "an unknown field of a rule": lambda v: v["instruments"][0].update(more=1),

@@ -1,0 +1,94 @@
+"""What the rules of a node make of its sentry: which mode it is told, and when."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from agents.core import commands as do
+from agents.core import events as on
+from agents.core.commands import Command
+from guard.core.enforcement import SentryMode
+from guard.core.trust import NodeIdentity
+from tests.builders.deployment import Deployment
+from tests.sim.playbook import Playbook, of
+
+
+@pytest.fixture
+def play() -> Playbook:
+    return Playbook()
+
+
+def modes(commands: list[Command]) -> list[SentryMode]:
+    """Return the modes that these commands set."""
+    return [command.mode for command in of(commands, do.SetSentryMode)]
+
+
+def nodes(made: Deployment, mode: SentryMode, name: str = "node-1") -> tuple[NodeIdentity, ...]:
+    """Return the deployment's nodes, one of them in another mode."""
+    return tuple(
+        replace(each, sentry=mode) if each.name == name else each for each in made.policy.nodes
+    )
+
+
+def test_without_a_trust_policy_it_observes():
+    """What nobody has signed stops nobody."""
+    play = Playbook(trusted=False)
+    assert modes(play.tell(on.Started())) == [SentryMode.OBSERVE]
+
+
+def test_it_is_told_at_the_start_before_anything_is_stated():
+    """A policy that is kept counts from the first moment on, with no guard there."""
+    made = Deployment()
+    made.adopt(nodes=nodes(made, SentryMode.ENFORCE))
+    commands = Playbook(made).tell(on.Started())
+    assert isinstance(commands[0], do.SetSentryMode)
+    assert modes(commands) == [SentryMode.ENFORCE]
+
+
+def test_a_new_policy_changes_it_and_is_kept(play: Playbook):
+    """Told once for each change, in either direction, and taken up again after a restart."""
+    play.tell(on.Started())
+    enforce = nodes(play.made, SentryMode.ENFORCE)
+    assert modes(play.new_policy(nodes=enforce)) == [SentryMode.ENFORCE]
+    assert modes(play.new_policy(nodes=enforce)) == []
+    play.restart()
+    assert modes(play.tell(on.Started())) == [SentryMode.ENFORCE]
+    observe = nodes(play.made, SentryMode.OBSERVE)
+    assert modes(play.new_policy(nodes=observe)) == [SentryMode.OBSERVE]
+
+
+def test_only_its_own_entry_counts(play: Playbook):
+    """What the policy says of another node is that node's."""
+    play.tell(on.Started())
+    other = nodes(play.made, SentryMode.ENFORCE, "node-2")
+    assert modes(play.new_policy(nodes=other)) == []
+
+
+def test_an_unsigned_change_changes_nothing(play: Playbook):
+    """A policy that the roots did not sign sets no mode, whoever brings it."""
+    play.tell(on.Started())
+    policy = replace(play.made.policy, version=2, nodes=nodes(play.made, SentryMode.ENFORCE))
+    forged = play.made.sign_policy(policy, [play.made.guard.signer])
+    assert modes(play.tell(on.TrustArrived(envelopes=(forged,)))) == []
+
+
+def test_neither_expiry_nor_being_left_out_weakens_it(play: Playbook):
+    """A node whose policy has run out, or names it no more, goes on as it was told."""
+    play.tell(on.Started())
+    play.new_policy(nodes=nodes(play.made, SentryMode.ENFORCE))
+    left = tuple(each for each in play.made.policy.nodes if each.name != "node-1")
+    assert modes(play.new_policy(nodes=left)) == []
+    play.step = timedelta(days=400)
+    assert modes(play.wait(60)) == []
+
+
+def test_an_expired_policy_still_says_enforce(play: Playbook):
+    """An agent that starts long after its policy's end still enforces."""
+    play.tell(on.Started())
+    play.new_policy(nodes=nodes(play.made, SentryMode.ENFORCE))
+    play.step = timedelta(days=400)
+    play.restart()
+    assert modes(play.tell(on.Started())) == [SentryMode.ENFORCE]
