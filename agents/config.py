@@ -37,6 +37,7 @@ _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
 _NODE = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 _SOCKET = re.compile(r"[A-Za-z0-9._-]{1,64}")  # gRPC would read some other signs as its own
 _INTERFACE = re.compile(r"[^\s/:]{1,15}")  # dev_valid_name() of the kernel, and no alias colon
+_MIRROR = re.compile(_INTERFACE.pattern + r"(/xdp|/tc)?")
 _ENDPOINT = re.compile(r"(?:(udp|tcp|http):)?(\[[0-9A-Fa-f:.]+\]|[0-9.]+):([0-9]{1,5})")
 _UNIT = re.compile(r"[A-Za-z0-9:_.@\\-]{1,240}\.service")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
@@ -93,7 +94,8 @@ class SentryConfig:
     """What the sentry, which always runs, is told.
 
     ``allow``: the services that may hold sockets which hear content; empty: none. ``mute``: those
-    whose sockets are silenced, where another's process would be ended.
+    whose sockets are silenced, where another's process would be ended. ``mirrors``: interfaces
+    whose mirrors are the operator's own (`agents.core.mirrors`); they are told and not undone.
     ``test_namespaces``: for tests on a machine that others use too. Only what is in the network
     namespaces of these names (/run/netns) is judged; the agent then says in its log, its status
     and a signed incident at every start that it does not watch the node. None: the whole node.
@@ -103,6 +105,7 @@ class SentryConfig:
 
     allow: tuple[str, ...] = _DHCP_CLIENTS
     mute: tuple[str, ...] = ()
+    mirrors: tuple[str, ...] = ()
     test_namespaces: tuple[str, ...] | None = None
     test_cgroup: str | None = None
 
@@ -243,6 +246,7 @@ def _sentry(table: _Table) -> SentryConfig:
     mute = sentry.names("mute", _UNIT)
     if both := set(units) & set(mute):
         raise ConfigError(f"sentry.mute names {min(both)}, which sentry.allow lets listen")
+    mirrors = sentry.names("mirrors", _MIRROR)
     within = None
     if sentry.has("test_namespaces"):
         within = sentry.names("test_namespaces", _NAMESPACE)
@@ -252,7 +256,9 @@ def _sentry(table: _Table) -> SentryConfig:
     if sentry.has("test_cgroup"):
         below = sentry.text("test_cgroup", pattern=_CGROUP)
     sentry.finish()
-    return SentryConfig(allow=units, mute=mute, test_namespaces=within, test_cgroup=below)
+    return SentryConfig(
+        allow=units, mute=mute, mirrors=mirrors, test_namespaces=within, test_cgroup=below
+    )
 
 
 class _Table:

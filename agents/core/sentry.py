@@ -103,6 +103,7 @@ Event = SweepDone | Attempted | NetworkChanged | NamespaceGone | WakeUp | Acted 
 Command = Incident | Sweep | Act
 
 _Held = tuple[int, int, int, str]
+_ONLY_TOLD: Final = frozenset((What.SENTRY_BLIND, What.MIRROR_ALLOWED))
 
 
 class Sentry:
@@ -254,7 +255,7 @@ class Sentry:
         self, finding: Finding, netns: int, undo: Undo | None, now: int, *, tell: bool
     ) -> list[Command]:
         incident = Incident(what=finding.what, details={"netns": netns, **dict(finding.where)})
-        if finding.what is What.SENTRY_BLIND:
+        if finding.what in _ONLY_TOLD:
             return [incident] if tell else []
         self._undoing = {one: last for one, last in self._undoing.items() if now - last < AGAIN}
         if undo is not None:
@@ -304,7 +305,7 @@ class Sentry:
         for record in (self._sockets, self._tried, self._failed, self._undoing):
             record.clear()
         self._networks = {
-            netns: frozenset(each for each in standing if each.what is What.SENTRY_BLIND)
+            netns: frozenset(each for each in standing if each.what in _ONLY_TOLD)
             for netns, standing in self._networks.items()
         }
         return [Sweep()]

@@ -45,6 +45,8 @@ class What(StrEnum):
     """A program listens to a group of NFLOG or a queue of NFQUEUE."""
     BPF_FOREIGN = "bpf_foreign"
     """A BPF program, none of the agent's, reads packets as a traffic filter."""
+    MIRROR_ALLOWED = "mirror_allowed"
+    """A mirror of the operator's own stands, by the agent's configuration: see `mirrors`."""
     SENTRY_BLIND = "sentry_blind"
     """The sentry may not see a part of what it is there to watch."""
     SENTRY_SCOPED = "sentry_scoped"

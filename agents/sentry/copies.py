@@ -21,7 +21,7 @@ from typing import Final
 from agents.core.sentry import Finding, What
 from agents.sentry.netlink import Message, attributes, listed, number, text
 
-__all__ = ["RULE_ADDED", "found_in", "listeners", "passed"]
+__all__ = ["RULE_ADDED", "found_in", "listeners", "names", "passed"]
 
 _NEW_LINK, _NEW_FILTER = 16, 44
 RULE_ADDED: Final = (10 << 8) | 6  # NFNL_SUBSYS_NFTABLES, NFT_MSG_NEWRULE
@@ -71,6 +71,15 @@ def passed(messages: Iterable[Message]) -> frozenset[Finding]:
     first and its own afterwards, and both are announced.
     """
     return frozenset(each for each in found_in(messages) if each.what is not What.PROMISCUOUS)
+
+
+def names(messages: Iterable[Message]) -> dict[int, str]:
+    """Return what the links of these messages are called, by their numbers."""
+    return {
+        _LINK.unpack_from(payload)[2]: text(attributes(payload, _LINK.size).get(_IFNAME))
+        for kind, payload in messages
+        if kind == _NEW_LINK and len(payload) >= _LINK.size
+    }
 
 
 def _shown(kind: int, payload: bytes) -> Iterable[Finding]:

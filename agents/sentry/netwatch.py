@@ -5,6 +5,7 @@
    was lost or stood before, and what passed in between is told too.
 2. Listeners of NFLOG and NFQUEUE are announced by nobody: their lists are read at every sweep.
 3. What the kernel does not tell is named in `blind`, in one word each.
+4. What is declared as the operator's own (`mirrors`) is a finding of that kind.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
+from agents.core.mirrors import declared
 from agents.core.sentry import Finding, NetworkChanged, What
-from agents.sentry.copies import found_in, listeners, passed
+from agents.sentry.copies import found_in, listeners, names, passed
 from agents.sentry.namespaces import Namespace
 from agents.sentry.netlink import Message, NetlinkError, announced, ask, attributes, open_socket
 
@@ -39,8 +41,9 @@ _LISTS: Final = Path("/proc/thread-self/net/netfilter")
 class NetWatch:
     """One namespace's monitor; raises OSError when it cannot be set up."""
 
-    def __init__(self, namespace: Namespace) -> None:
+    def __init__(self, namespace: Namespace, mirrors: frozenset[str] = frozenset()) -> None:
         self.namespace = namespace
+        self._mirrors = mirrors
         self.blind: tuple[str, ...] = ()
         self._network: frozenset[Finding] = frozenset()
         with ExitStack() as stack, namespace.entered():
@@ -57,18 +60,21 @@ class NetWatch:
 
     def look(self) -> NetworkChanged:
         """Read what was announced, then what stands (rule 1)."""
-        seen: frozenset[Finding] = frozenset()
+        news: list[Message] = []
         for kernel in (self._route, self._rules):
-            told, _ = announced(kernel)  # What was lost may stand: everything is asked for.
-            seen |= passed(told)
+            news += announced(kernel)[0]  # What was lost may stand: everything is asked for.
         blind: list[str] = []
         told = _told(self._links, "links", blind)
+        called = names(news) | names(told)
         told += _told(self._filters, "traffic_control", blind)
         told += _told(self._asked_rules, "nftables", blind)
         self.blind = tuple(blind)
-        self._network = found_in(told) | frozenset(map(self._not_seen, blind))
+        self._network = self._judged(found_in(told), called)
+        self._network |= frozenset(map(self._not_seen, blind))
         return NetworkChanged(
-            netns=self.namespace.inode, standing=self._network | self._listeners(), passed=seen
+            netns=self.namespace.inode,
+            standing=self._network | self._listeners(),
+            passed=self._judged(passed(news), called),
         )
 
     def poll(self) -> NetworkChanged:
@@ -80,6 +86,10 @@ class NetWatch:
         """Close the sockets, and let go of the namespace."""
         self._stack.close()
         self.namespace.close()
+
+    def _judged(self, found: frozenset[Finding], called: dict[int, str]) -> frozenset[Finding]:
+        """Rule 4."""
+        return frozenset(declared(each, called, self._mirrors) for each in found)
 
     @staticmethod
     def _not_seen(what: str) -> Finding:

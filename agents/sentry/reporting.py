@@ -40,6 +40,7 @@ def reporting(
             fail=fail,
             units=frozenset(config.allow),
             mute=frozenset(config.mute),
+            mirrors=frozenset(config.mirrors),
             scope=config.test_namespaces,
             cgroup=config.test_cgroup,
             doors=_doors(config),

@@ -71,7 +71,8 @@ class WatchParts:
     """What the sentry works with.
 
     ``now``: the boot clock in nanoseconds. ``deliver`` and ``fail`` are called in the sentry's
-    thread. ``units`` may hold what hears content, those of ``mute`` are muted. ``scope``: names of
+    thread. ``units`` may hold what hears content, those of ``mute`` are muted. ``mirrors``
+    are the operator's own (`agents.core.mirrors`). ``scope``: names of
     namespaces, None for the whole node. ``cgroup``: the one in which somebody is ended or muted,
     None for all. ``portable``: sweep without what only some kernels have. ``doors`` makes the
     second tier, None: there is none. ``undo`` takes away what stands in a namespace, and says
@@ -83,6 +84,7 @@ class WatchParts:
     fail: Callable[[BaseException], None]
     units: frozenset[str]
     mute: frozenset[str] = frozenset()
+    mirrors: frozenset[str] = frozenset()
     scope: Sequence[str] | None = None
     cgroup: str | None = None
     portable: bool = False
@@ -248,7 +250,7 @@ class Watch:
 
     def _watch(self, namespace: Namespace) -> None:
         try:
-            watch = NetWatch(namespace)
+            watch = NetWatch(namespace, self._parts.mirrors)
         except OSError:
             self._unwatched.add(namespace.inode)
             return

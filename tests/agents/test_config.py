@@ -175,6 +175,8 @@ def test_the_sentry_runs_whether_it_is_named_or_not():
     assert below == SentryConfig(test_cgroup="/a.slice/b")
     quiet = parse_config(example() + '\n[sentry]\nmute = ["lldpd.service"]\n', FOLDER).sentry
     assert quiet == SentryConfig(mute=("lldpd.service",))
+    own = parse_config(example() + '\n[sentry]\nmirrors = ["vxlan0", "eth0/xdp"]\n', FOLDER).sentry
+    assert own == SentryConfig(mirrors=("vxlan0", "eth0/xdp"))
 
 
 @pytest.mark.parametrize(
@@ -198,6 +200,9 @@ def test_the_sentry_runs_whether_it_is_named_or_not():
             'allow = ["a.service"]\nmute = ["b.service", "a.service"]',
             "sentry.mute names a.service, which sentry.allow lets listen",
         ),
+        ('mirrors = ["eth0/nft"]', "sentry.mirrors has a malformed name"),
+        ('mirrors = ["*/xdp/tc"]', "sentry.mirrors has a malformed name"),
+        ('mirrors = [""]', "sentry.mirrors has a malformed name"),
         ("off = true", "unknown key sentry.off"),
     ],
 )

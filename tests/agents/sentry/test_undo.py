@@ -13,7 +13,15 @@ from agents.sentry.namespaces import Namespace
 from agents.sentry.netlink import attribute, change, open_socket, request
 from agents.sentry.programs import links
 from agents.sentry.undo import undo
-from tests.agents.sentry.wires import Wires, bpf_program, inside, instruction
+from tests.agents.sentry.wires import (
+    Wires,
+    bpf_program,
+    index_of,
+    inside,
+    instruction,
+    redirecting,
+    set_xdp,
+)
 
 pytestmark = pytest.mark.privileged
 
@@ -25,10 +33,6 @@ MIRROR = "action mirred egress mirror dev t0"
 def wires():
     with Wires() as made:
         yield made
-
-
-def index(wires, name):
-    return int(wires.run("cat", f"/sys/class/net/{name}/ifindex"))
 
 
 # -- traffic control -------------------------------------------------------------------------------
@@ -119,7 +123,7 @@ def cloning(wires):
     """Load a program that sends a copy of every packet out of t0, and lets it go on."""
     return bpf_program(
         SCHED_CLS,
-        instruction(0xB7, 2, value=index(wires, "t0")),
+        instruction(0xB7, 2, value=index_of(wires, "t0")),
         instruction(0xB7, 3),
         instruction(0x85, value=13),  # bpf_clone_redirect
         instruction(0xB7, 0, value=-1),  # TC_ACT_UNSPEC
@@ -135,7 +139,7 @@ def add_program(wires, descriptor, *, preference, handle=1):
         + attribute(7, b"ours\0")
         + attribute(8, struct.pack("=I", 1))
     )
-    body = struct.pack("=BxxxiIII", 0, index(wires, "v0"), handle, 0xFFFF_FFF3, info)
+    body = struct.pack("=BxxxiIII", 0, index_of(wires, "v0"), handle, 0xFFFF_FFF3, info)
     body += attribute(1, b"bpf\0") + attribute(2, options)
 
     def add():
@@ -171,32 +175,9 @@ def test_a_filter_that_is_a_program_is_removed_and_another_program_is_not(wires)
 # -- programs of XDP -------------------------------------------------------------------------------
 
 
-def redirecting(wires):
-    return bpf_program(
-        XDP,
-        instruction(0xB7, 1, value=index(wires, "t0")),
-        instruction(0xB7, 2),
-        instruction(0x85, value=23),  # bpf_redirect
-        instruction(0x95),
-        name="redirecting",
-    )
-
-
-def attach(wires, descriptor, *, link="v0", mode=2):
-    xdp = attribute(1, struct.pack("=i", descriptor)) + attribute(3, struct.pack("=I", mode))
-    body = struct.pack("=BxHiII", 0, 0, index(wires, link), 0, 0) + attribute(0x8000 | 43, xdp)
-
-    def set_it():
-        with open_socket(0) as kernel:
-            change(kernel, request(19, body, acknowledge=True))
-        return True
-
-    inside(wires.a, set_it)
-
-
 def test_a_program_is_taken_off_its_link(wires):
-    attach(wires, redirecting(wires))
-    attach(wires, bpf_program(XDP, instruction(0xB7, 0, value=2), instruction(0x95)), link="t0")
+    set_xdp(wires, redirecting(wires))
+    set_xdp(wires, bpf_program(XDP, instruction(0xB7, 0, value=2), instruction(0x95)), link="t0")
     assert wires.copied()
     (found,) = [e for e in wires.standing(What.XDP) if dict(e.where)["name"] == "v0"]
     assert dict(found.where)["mode"] == "generic"
@@ -207,18 +188,18 @@ def test_a_program_is_taken_off_its_link(wires):
 
 
 def test_two_programs_of_one_link_are_two_findings(wires):
-    attach(wires, redirecting(wires), mode=4)
+    set_xdp(wires, redirecting(wires), mode=4)
     passing = bpf_program(XDP, instruction(0xB7, 0, value=2), instruction(0x95))
-    attach(wires, passing, mode=4)  # Replaces it: one of a mode.
+    set_xdp(wires, passing, mode=4)  # Replaces it: one of a mode.
     assert dict(wires.found(What.XDP).where)["mode"] == "driver"
     assert undo(wires.found(What.XDP), wires.namespace)
     assert not wires.standing(What.XDP)
 
 
 def test_another_program_in_its_place_is_left(wires):
-    attach(wires, redirecting(wires))
+    set_xdp(wires, redirecting(wires))
     old = wires.found(What.XDP)
-    attach(wires, redirecting(wires))
+    set_xdp(wires, redirecting(wires))
     new = wires.found(What.XDP)
     assert old != new
     assert undo(old, wires.namespace)
@@ -226,7 +207,7 @@ def test_another_program_in_its_place_is_left(wires):
 
 
 def test_a_program_that_a_bpf_link_holds_is_let_go_of(wires):
-    program, v0 = redirecting(wires), index(wires, "v0")
+    program, v0 = redirecting(wires), index_of(wires, "v0")
     asked = struct.pack("<IIII", program, v0, 37, 2)
     held = inside(wires.a, lambda: call(28, asked.ljust(64, b"\0")))
     try:

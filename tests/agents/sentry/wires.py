@@ -23,9 +23,18 @@ from pyroute2 import netns
 
 from agents.kernel.bpf import buffer, call, pointer
 from agents.sentry.namespaces import Namespace, Namespaces
+from agents.sentry.netlink import attribute, change, open_socket, request
 from agents.sentry.netwatch import NetWatch
 
-__all__ = ["Wires", "bpf_program", "inside"]
+__all__ = [
+    "Wires",
+    "bpf_program",
+    "index_of",
+    "inside",
+    "instruction",
+    "redirecting",
+    "set_xdp",
+]
 
 _EVERYTHING = 3
 _SECONDS = 0.6
@@ -170,3 +179,32 @@ def bpf_program(kind: int, *instructions: bytes, name: str = "ours", attach: int
         return call(5, asked.ljust(144, b"\0"))
     except OSError as error:
         raise AssertionError(log.value.decode()) from error
+
+
+def index_of(wires: Wires, name: str) -> int:
+    return int(wires.run("cat", f"/sys/class/net/{name}/ifindex"))
+
+
+def redirecting(wires: Wires) -> int:
+    """Load a program of XDP that sends all there is out of t0."""
+    return bpf_program(
+        6,
+        instruction(0xB7, 1, value=index_of(wires, "t0")),
+        instruction(0xB7, 2),
+        instruction(0x85, value=23),  # bpf_redirect
+        instruction(0x95),
+        name="redirecting",
+    )
+
+
+def set_xdp(wires: Wires, descriptor: int, *, link: str = "v0", mode: int = 2) -> None:
+    """Put a program in front of a link; the mode 2 is generic, 4 the driver's."""
+    xdp = attribute(1, struct.pack("=i", descriptor)) + attribute(3, struct.pack("=I", mode))
+    body = struct.pack("=BxHiII", 0, 0, index_of(wires, link), 0, 0) + attribute(0x8000 | 43, xdp)
+
+    def set_it() -> bool:
+        with open_socket(0) as kernel:
+            change(kernel, request(19, body, acknowledge=True))
+        return True
+
+    inside(wires.a, set_it)
