@@ -48,7 +48,7 @@ bpf-check: ## the committed eBPF objects are what their source compiles to
 	for each in media signalling; do \
 		cmp "$$scratch/$$each.bpf.o" "agents/kernel/$$each.bpf.o" || \
 		{ echo "agents/kernel/$$each.bpf.o does not come from its source: run make bpf" >&2; exit 1; }; \
-	done && sh agents/sentry/src/build.sh "$$scratch" && for each in holders rogue rogue_calls; do \
+	done && sh agents/sentry/src/build.sh "$$scratch" && for each in holders rogue rogue_calls shield shield_lsm; do \
 		cmp "$$scratch/$$each.bpf" "agents/sentry/$$each.bpf" || \
 		{ echo "agents/sentry/$$each.bpf does not come from its source: run make bpf" >&2; exit 1; }; \
 	done

@@ -6,7 +6,8 @@ library and no compiler on the node. The rules of a file that can be loaded (src
 1. One line of JSON says how many octets of data and of instructions follow, and the names of the
    maps and programs in the order of their numbers. Nothing else follows.
 2. Read-only data, if there is any, is one structure, and is given by whoever loads.
-3. All of a file is loaded or nothing is.
+3. All of a file is loaded or nothing is; but where it says that its programs stand `apart`, those
+   that this kernel does not take are left out, and only the maps must be whole.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -26,7 +26,7 @@ __all__ = ["Skeleton", "attach", "load"]
 
 _MAP_CREATE, _UPDATE, _PROG_LOAD, _TEST_RUN, _RAW_TRACEPOINT_OPEN = 0, 2, 5, 10, 17
 _ARRAY, _SYSCALL_PROGRAM, _SLEEPABLE = 2, 31, 1 << 4
-_LOADED: Final = ("data", "instructions", "maps", "programs", "settings")
+_LOADED: Final = ("apart", "data", "instructions", "maps", "programs", "settings")
 _CONTEXT: Final = struct.Struct("<IIIIQ")  # struct bpf_loader_ctx
 _MAP: Final = struct.Struct("<iIQ")  # struct bpf_map_desc
 _PROGRAM: Final = struct.Struct("<i")
@@ -36,10 +36,14 @@ _SETTINGS_MAP: Final = "rodata"
 
 @dataclass(slots=True)
 class Skeleton:
-    """Descriptors of what was loaded, by name. Programs run only once they are attached."""
+    """Descriptors of what was loaded, by name. Programs run only once they are attached.
+
+    ``refused``: why the programs that stand apart were not taken, as errno has it.
+    """
 
     maps: dict[str, int] = field(default_factory=dict)
     programs: dict[str, int] = field(default_factory=dict)
+    refused: dict[str, int] = field(default_factory=dict)
 
     def close(self) -> None:
         """Close every descriptor that is left here."""
@@ -66,7 +70,7 @@ def load(packed: bytes, *, settings: bytes = b"") -> Skeleton:
         answer = _run(data, instructions, bytes(context))
     except OSError as error:
         raise refused(f"loading the program {', '.join(head['programs'])}", error) from error
-    return _descriptors(answer, head["maps"], head["programs"])
+    return _descriptors(answer, head)
 
 
 def attach(program: int) -> int:
@@ -139,14 +143,18 @@ def _loader(instructions: bytes, data: int) -> int:
     return call(_PROG_LOAD, attributes.ljust(144, b"\0"))
 
 
-def _descriptors(answer: bytes, maps: Sequence[str], programs: Sequence[str]) -> Skeleton:
+def _descriptors(answer: bytes, head: dict) -> Skeleton:  # type: ignore[type-arg]  # as above
     loaded, at = Skeleton(), _CONTEXT.size
-    for name in maps:
+    for name in head["maps"]:
         loaded.maps[name] = _MAP.unpack_from(answer, at)[0]
         at += _MAP.size
-    for name in programs:
+    for name in head["programs"]:
         (loaded.programs[name],) = _PROGRAM.unpack_from(answer, at)
         at += _PROGRAM.size
+    if head["apart"]:  # rule 3
+        missing = {name: -each for name, each in loaded.programs.items() if each < 0}
+        loaded.refused = missing
+        loaded.programs = {k: v for k, v in loaded.programs.items() if k not in missing}
     if min((*loaded.maps.values(), *loaded.programs.values())) <= 0:
         with suppress(OSError):
             loaded.close()

@@ -143,8 +143,9 @@ class Entrance:
 
     def __init__(self, scope: Scope, *, stale_ns: int = _STALE_NS) -> None:
         need_hosts_numbers()
-        self._loaded, self.covers_io_uring = _load(scope.settings(stale_ns))
-        self._links: list[int] = []
+        self.covers_io_uring = True
+        self._loaded = self._load(scope.settings(stale_ns))
+        self._links: dict[str, int] = {}
         maps = self._loaded.maps
         self._own = _map(maps, "own", 4, 8)
         self._allowed = _map(maps, "allowed", 8, 8)
@@ -157,8 +158,11 @@ class Entrance:
             free.put(struct.pack("<I", kind), bytes(4))
         self._put_own(os.getpid())
         self.set_enforce(scope.enforce)
-        for program in self._loaded.programs.values():  # Last: all that it asks is in place.
-            self._links.append(skeleton.attach(program))
+        try:
+            self._attach()  # Last: all that it asks is in place.
+        except KernelError:
+            self.close()
+            raise
 
     def allow(self, cgroup_id: int, until_ns: int) -> None:
         """Let a cgroup's processes open what they like until then, while the stamp is fresh."""
@@ -192,9 +196,22 @@ class Entrance:
     def close(self) -> None:
         """Detach and unload."""
         while self._links:
-            os.close(self._links.pop())
+            os.close(self._links.popitem()[1])
         self._ring.close()
         self._loaded.close()
+
+    def _load(self, settings: bytes) -> skeleton.Skeleton:
+        if platform.machine() != "x86_64":
+            raise KernelError("killing is only known for x86_64; the sentry can only detect here")
+        try:
+            return skeleton.load((_FOLDER / _PROGRAMS[0]).read_bytes(), settings=settings)
+        except KernelError:
+            self.covers_io_uring = False
+            return skeleton.load((_FOLDER / _PROGRAMS[1]).read_bytes(), settings=settings)
+
+    def _attach(self) -> None:
+        for name, program in self._loaded.programs.items():
+            self._links[name] = skeleton.attach(program)
 
     def _put_own(self, pid: int) -> None:
         self._own.put(struct.pack("<I", pid), struct.pack("<Q", started(pid) or 0))
@@ -214,15 +231,6 @@ def free_kinds() -> tuple[int, ...]:
 
     packets = [1 << 16 | each for each in range(1 << 16) if free(AF_PACKET, 0, each)]
     return (*packets, *(each for each in range(256) if free(AF_INET, each, 0)))
-
-
-def _load(settings: bytes) -> tuple[skeleton.Skeleton, bool]:
-    if platform.machine() != "x86_64":
-        raise KernelError("killing is only known for x86_64; the sentry can only detect here")
-    try:
-        return skeleton.load((_FOLDER / _PROGRAMS[0]).read_bytes(), settings=settings), True
-    except KernelError:
-        return skeleton.load((_FOLDER / _PROGRAMS[1]).read_bytes(), settings=settings), False
 
 
 def _map(maps: dict[str, int], name: str, key: int, value: int) -> Map:

@@ -14,7 +14,8 @@ from agents.kernel.errors import KernelError
 
 HOLDERS = Path("agents/sentry/holders.bpf").read_bytes()
 ROGUE = Path("agents/sentry/rogue.bpf").read_bytes()
-SETTINGS = struct.pack("<QQQQ", 1, 1, 1, 0)
+SHIELD = Path("agents/sentry/shield.bpf").read_bytes()
+SETTINGS = struct.pack("<QQQ", 1, 1, 1)
 
 
 def descriptors():
@@ -48,6 +49,20 @@ def test_a_program_that_the_kernel_refuses_leaves_nothing():
     spoilt = ROGUE.replace(b"io_uring_submit_req", b"no_such_tracepoints")
     with pytest.raises(KernelError, match="loading the program entered, submitted"):
         skeleton.load(spoilt, settings=SETTINGS)
+    assert descriptors() == before
+
+
+@pytest.mark.privileged
+def test_a_program_that_stands_apart_is_left_out_alone():
+    before = descriptors()
+    spoilt = SHIELD.replace(b"security_file_receive", b"security_never_called")
+    whole = skeleton.load(SHIELD, settings=SETTINGS)
+    loaded = skeleton.load(spoilt, settings=SETTINGS)
+    assert set(loaded.refused) == set(whole.refused) | {"file_receive"}
+    assert set(loaded.programs) == set(whole.programs) - {"file_receive"}
+    assert {"events", "allowed", "own", "heartbeat"} < set(loaded.maps)
+    loaded.close()
+    whole.close()
     assert descriptors() == before
 
 

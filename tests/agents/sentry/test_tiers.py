@@ -37,7 +37,7 @@ def test_the_proof_can_be_repeated_and_reports_nothing(observing):
 
 
 def test_a_program_that_is_gone_proves_nothing(observing):
-    for link in observing.entrance._links:
+    for link in observing.entrance._links.values():
         os.close(link)
     observing.entrance._links.clear()
     assert observing.prove()[Door.PACKET] is Tier.DETECT
