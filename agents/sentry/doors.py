@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from agents.core.health import Program
 from agents.core.judgement import AF_PACKET, SocketSeen
 from agents.core.sentry import Attempt, Attempted, Holder
 from agents.sentry import cgroups
@@ -49,8 +50,20 @@ class Doors:
         return 0 if entrance is None else entrance.lost()
 
     def prove(self) -> None:
-        """Have the canaries try every door. Blocks for a moment; raises OSError."""
-        self._proven = self._tiers.prove()
+        """Have the canaries try every door. Blocks for a moment.
+
+        Raises OSError, and has then proven nothing.
+        """
+        try:
+            self._proven = self._tiers.prove()
+        except OSError:
+            self._proven = dict.fromkeys(Door, Tier.DETECT)
+            raise
+
+    def programs(self) -> tuple[Program, ...]:
+        """Return what is in the kernel for it."""
+        entrance = self._tiers.entrance
+        return () if entrance is None else entrance.programs()
 
     def set_enforce(self, enforce: bool) -> None:  # noqa: FBT001  # one switch, named by it
         """Enforce from now on, or only observe. Raises KernelError."""

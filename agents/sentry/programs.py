@@ -13,14 +13,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from agents.core.health import Program
 from agents.kernel.bpf import buffer, call, pointer
 from agents.kernel.errors import refused
 
-__all__ = ["XDP_LINK", "Link", "detach", "links", "program"]
+__all__ = ["XDP_LINK", "Link", "described", "detach", "links", "program"]
 
 _PROGRAM_BY_ID, _INFO = 13, 15
 _LINK_BY_ID, _NEXT_LINK, _LINK_DETACH = 30, 31, 34
 _LINK_INFO: Final = struct.Struct("<IIIxxxxII")
+_PROGRAM_INFO: Final = struct.Struct("<4xI8s48x16s")
 XDP_LINK: Final = 6
 
 
@@ -37,6 +39,16 @@ class Link:
 def program(identity: int) -> int:
     """Return a descriptor of the program with this number; raises OSError."""
     return call(_PROGRAM_BY_ID, struct.pack("<III", identity, 0, 0))
+
+
+def described(descriptor: int) -> Program:
+    """Return the name, the number and the tag (a digest of its instructions) of a program."""
+    try:
+        told = _told(descriptor, _PROGRAM_INFO.size)
+    except OSError as error:
+        raise refused("reading about a program", error) from error
+    identity, tag, name = _PROGRAM_INFO.unpack(told)
+    return name.partition(b"\0")[0].decode("ascii", "replace"), identity, tag.hex()
 
 
 def links() -> Iterator[Link]:

@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from agents.core.health import Program
 from agents.core.judgement import (
     AF_INET,
     AF_PACKET,
@@ -32,6 +33,7 @@ from agents.kernel.bpf import Map
 from agents.kernel.errors import KernelError
 from agents.kernel.events import EventRing
 from agents.sentry.processes import need_hosts_numbers, started
+from agents.sentry.programs import described
 
 __all__ = ["Deed", "Entrance", "Rogue", "Scope", "Way"]
 
@@ -179,6 +181,10 @@ class Entrance:
     def set_enforce(self, enforce: bool) -> None:  # noqa: FBT001  # one switch, named by it
         """Kill from now on whom it reported, or the other way round."""
         self._enforcing.put(_FIRST, struct.pack("<Q", enforce))
+
+    def programs(self) -> tuple[Program, ...]:
+        """Return what is loaded for it: names, ids and tags, as the kernel tells them."""
+        return tuple(described(each) for each in self._loaded.programs.values())
 
     def fileno(self) -> int:
         """Return the descriptor; it is readable when something was reported."""

@@ -90,6 +90,13 @@ class Place:
             time.sleep(0.01)
         raise AssertionError(f"{what} was not found: {self.told}")
 
+    def proven(self, challenge=""):
+        """Wait for the doors to have been proven with a challenge."""
+        until = time.monotonic() + 20
+        while not (self.watch.health().proven and self.watch.health().challenge == challenge):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+
     def swept(self, more=4):
         """Wait for this many sweeps."""
         until = time.monotonic() + 20

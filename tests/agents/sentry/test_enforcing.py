@@ -156,7 +156,8 @@ def test_the_kernel_ends_who_tries_and_it_is_told(arena):
 
     with Place(name=arena.name, cgroup=path_of(arena.inside), doors=doors) as place:
         place.watch.set_mode(Mode.ENFORCE)
-        place.swept(4)
+        place.proven()
+        place.swept(2)
         assert arena.attack("call", "packet", 3, arena.inside) == (3, 0, 0, 0)
         told = place.found(What.CAPTURE_SOCKET, 3)
         assert [(each["way"], each["action"]) for each in told] == [("call", "killed")] * 3
@@ -176,7 +177,8 @@ def test_the_kernel_lets_a_unit_be_as_soon_as_it_is_there(kind):
 
         with Place(cgroup=path, doors=doors, **{kind: ("cg-may.service",)}) as place:
             place.watch.set_mode(Mode.ENFORCE)
-            place.swept(4)
+            place.proven()
+            place.swept(2)
             with (
                 unit_in(path, "cg-may.service") as may,
                 unit_in(path, "cg-may.service/below") as below,

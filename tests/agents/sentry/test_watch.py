@@ -221,14 +221,14 @@ def test_the_whole_node_is_every_namespace():
 
 def test_the_death_of_the_sentry_is_told():
     place = Place()
-    place.watch._sweeper = "no sweeper"
+    place.watch._sockets._sweeper = "no sweeper"
     place.watch.start()
     until = time.monotonic() + 15
     while not place.failures:
         assert time.monotonic() < until
         time.sleep(0.01)
     assert isinstance(place.failures[0], AttributeError)
-    place.watch._sweeper = None
+    place.watch._sockets._sweeper = None
     place.watch.close()
     netns.remove(place.name)
 
@@ -240,7 +240,7 @@ def test_what_is_tried_and_gone_is_told_with_what_was_proven(arena):
         return Doors(identify, within=arena.inside.number)
 
     with Place(doors=doors) as place:
-        place.swept(1)
+        place.proven()
         assert place.watch.status()["tier"] == "kill"
         assert place.watch.status()["doors"]["packet_socket"] == "kill"
         script = HOLD.format(family=17, protocol="socket.htons(3)").replace("sys.stdin.read()", "")

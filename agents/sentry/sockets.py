@@ -1,0 +1,68 @@
+"""Who holds which socket, by the best means that this kernel has.
+
+1. The kernel is asked (`sweep`). A thorough sweep, every `_THOROUGH`, looks for sockets that nobody
+   holds as well, and these stand until the next.
+2. A kernel that does not tell has each namespace's sockets listed, and looked for in the processes
+   (`listing`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from agents.core.judgement import SocketSeen
+from agents.kernel.errors import KernelError
+from agents.sentry.listing import Listing
+from agents.sentry.namespaces import Namespace
+from agents.sentry.sweep import Sweeper
+
+__all__ = ["Sockets"]
+
+_THOROUGH: Final = 2_000_000_000  # nanoseconds
+
+
+class Sockets:
+    """``now`` reads the boot clock; ``portable``: do without rule 1. ``close`` it."""
+
+    def __init__(self, now: Callable[[], int], *, portable: bool) -> None:
+        self._now = now
+        self._listing = Listing(now)
+        self._sweeper = None if portable else _sweeper()
+        self._unheld: list[SocketSeen] = []
+        self._thorough = 0
+
+    @property
+    def means(self) -> str:
+        """Say by which means, in a word."""
+        return "listing" if self._sweeper is None else "kernel"
+
+    @property
+    def unattributed(self) -> int:
+        """How many sockets have holders that could not be looked at."""
+        return self._listing.unattributed
+
+    def seen(self, namespaces: tuple[Namespace, ...], *, quick: bool) -> list[SocketSeen]:
+        """Return every socket that could hear content, once for each holder."""
+        if self._sweeper is None:
+            return self._listing.sweep(namespaces)
+        now = self._now()
+        thorough = not quick and now >= self._thorough
+        sockets = self._sweeper.sweep(thorough=thorough)
+        if thorough:
+            self._thorough = now + _THOROUGH
+            self._unheld = [each for each in sockets if not each.pid]
+            return sockets
+        return sockets + self._unheld
+
+    def close(self) -> None:
+        """Let go of the kernel's list."""
+        if self._sweeper is not None:
+            self._sweeper.close()
+
+
+def _sweeper() -> Sweeper | None:
+    try:
+        return Sweeper()
+    except KernelError:
+        return None
