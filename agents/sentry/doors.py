@@ -1,6 +1,6 @@
-"""The second tier as the sentry's thread uses it: proven at the start, then read as attempts.
+"""The first tier or the second as the sentry's thread uses it: proven at the start, then read as attempts.
 
-1. It observes, and kills nobody but the canaries and who else enters their cgroup, until it is
+1. It observes, and stops nobody but the canaries and who else enters their cgroup, until it is
    told to enforce (`Doors.set_enforce`).
 2. Who a process is, is read while it lives, and only if it is still the one that was reported (by
    the moment of its start). Of one that is gone there is its login user, which the kernel told.
@@ -44,6 +44,11 @@ class Doors:
         return () if entrance is None else (entrance.fileno(),)
 
     @property
+    def canaries(self) -> frozenset[int]:
+        """The number of the cgroup whose processes are canaries: one or none."""
+        return self._tiers.canaries
+
+    @property
     def lost(self) -> int:
         """How many attempts found no room to be reported in, since the start."""
         entrance = self._tiers.entrance
@@ -78,6 +83,16 @@ class Doors:
         """Take that back."""
         if self._tiers.entrance is not None:
             self._tiers.entrance.disallow(cgroup_id)
+
+    def protect(self, cgroup_id: int) -> None:
+        """Let nobody else trace or read the processes of a cgroup."""
+        if self._tiers.entrance is not None:
+            self._tiers.entrance.protect(cgroup_id)
+
+    def unprotect(self, cgroup_id: int) -> None:
+        """Take that back."""
+        if self._tiers.entrance is not None:
+            self._tiers.entrance.unprotect(cgroup_id)
 
     def beat(self, now_ns: int) -> None:
         """Put the agent's stamp."""

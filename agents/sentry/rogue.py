@@ -151,6 +151,7 @@ class Entrance:
         maps = self._loaded.maps
         self._own = _map(maps, "own", 4, 8)
         self._allowed = _map(maps, "allowed", 8, 8)
+        self._protected = _map(maps, "protected", 8, 8)
         self._heartbeat = _map(maps, "heartbeat", 4, 8)
         self._lost = _map(maps, "lost", 4, 8)
         self._enforcing = _map(maps, "enforcing", 4, 8)
@@ -173,6 +174,14 @@ class Entrance:
     def disallow(self, cgroup_id: int) -> None:
         """Take that back."""
         self._allowed.remove(struct.pack("<Q", cgroup_id))
+
+    def protect(self, cgroup_id: int) -> None:
+        """Let nobody else trace or read the processes of a cgroup."""
+        self._protected.put(struct.pack("<Q", cgroup_id), bytes(8))
+
+    def unprotect(self, cgroup_id: int) -> None:
+        """Take that back."""
+        self._protected.remove(struct.pack("<Q", cgroup_id))
 
     def beat(self, now_ns: int) -> None:
         """Say that the agent lives: without it every allowance is void after `stale_ns`."""

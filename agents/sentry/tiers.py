@@ -1,110 +1,82 @@
 """Which tier holds at each door of this kernel, by proof: nothing is believed to work.
 
-1. The second tier (rogue.py) is loaded where the kernel takes it. The third, finding by the sweep,
-   is there in any case and needs no proof here.
-2. A canary then really tries each door, in a process and a cgroup of its own, in which the program
-   kills whatever the mode. A door counts as `kill` only if the canary died of SIGKILL and the
-   program reported that it was its doing. It may be tried again at any time.
-3. A canary that was refused proves nothing about others: whatever refused it may know the agent
-   alone. Its door counts as `detect`, as does any of which there is doubt.
-4. The node's tier is the weakest of all doors that this kernel has.
+1. The first tier (shield.py) is loaded in one flavour after the other; the one is kept whose
+   canaries find every door of capture closed (canaries.py). Else the second tier (rogue.py) is
+   loaded, where the kernel takes it. The third, finding by the sweep, is there in any case and
+   needs no proof here.
+2. The node's tier is the weakest of the doors of capture that this kernel has. The other doors are
+   told one by one.
+3. What holds may be proven again at any time.
 """
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 from collections import deque
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from enum import StrEnum
-from pathlib import Path
 from typing import Final
 
 from agents.kernel.errors import KernelError
-from agents.sentry.cgroups import OwnCgroup
-from agents.sentry.rogue import Deed, Entrance, Rogue, Scope
+from agents.sentry.canaries import CAPTURE, Canaries, Door, Tier
+from agents.sentry.rogue import Entrance, Rogue, Scope
+from agents.sentry.shield import Flavour, Shield
 
-__all__ = ["Door", "Tier", "Tiers", "weakest"]
+__all__ = ["CAPTURE", "Door", "Tier", "Tiers", "weakest"]
 
-_ATTEMPT: Final = Path(__file__).with_name("attempt.py")
-_ABSENT = 2
-_PATIENCE = 10
 _WAITING: Final = 4096
-
-
-class Door(StrEnum):
-    """A way to a socket that hears content; the words of attempt.py."""
-
-    PACKET = "packet_socket"
-    BIND = "packet_bind"
-    """A packet socket opened for nothing, and bound to everything later."""
-    RAW = "raw_socket"
-    XDP = "xdp_socket"
-    PACKET_32 = "packet_socket_32"
-    """By the kernel's 32-bit entry."""
-    PACKET_IO_URING = "packet_socket_io_uring"
-
-
-class Tier(StrEnum):
-    """What is done at a door, weakest first."""
-
-    DETECT = "detect"
-    """It opens, and the sweep finds who holds what came through it."""
-    KILL = "kill"
-    """Who tries it is dead before the next instruction, if the mode is to enforce."""
-    ABSENT = "absent"
-    """This kernel does not have it."""
 
 
 @dataclass(slots=True)
 class Tiers:
-    """The second tier, where the kernel takes it; ``close`` it. One user at a time.
+    """The best tier that this kernel lets be proven; ``close`` it. One user at a time.
 
     ``within`` is the number of the cgroup where it counts, None for everywhere; with ``enforce``
-    it kills there, else it reports. ``refusal`` says why there is no second tier, "" if there is.
+    it denies or kills there, else it reports. ``entrance`` is the tier that was kept. ``refusals``
+    says why better ones were not, ``refusal`` why there is none at all, "" if there is.
     """
 
     within: int | None = None
     enforce: bool = False
     refusal: str = ""
+    refusals: list[str] = field(default_factory=list)
     entrance: Entrance | None = None
-    _canaries: OwnCgroup | None = None
+    _canaries: Canaries | None = None
     _waiting: deque[Rogue] = field(default_factory=lambda: deque(maxlen=_WAITING))
 
     def __post_init__(self) -> None:
         with ExitStack() as undo:
             try:
-                canaries = undo.enter_context(OwnCgroup("callguard-canary"))
-                scope = Scope(canary=canaries.number, within=self.within, enforce=self.enforce)
-                self.entrance = Entrance(scope)
+                canaries = Canaries()
+                undo.callback(canaries.close)
+                scope = Scope(
+                    canary=canaries.cgroup.number, within=self.within, enforce=self.enforce
+                )
+                self.entrance = self._shield(scope, canaries) or Entrance(scope)
             except KernelError as error:
                 self.refusal = str(error)
                 return
             self._canaries = canaries
             undo.pop_all()
 
+    @property
+    def canaries(self) -> frozenset[int]:
+        """The number of the cgroup in which canaries hold what nobody else may: one or none."""
+        return frozenset() if self._canaries is None else frozenset({self._canaries.cgroup.number})
+
     def prove(self) -> dict[Door, Tier]:
-        """Try every door (rule 2) and say which tier holds there.
+        """Try every door and say which tier holds there.
 
         It starts processes and waits for them. Raises OSError when none can be started.
         """
-        if self._canaries is None:
+        if self._canaries is None or self.entrance is None:
             return dict.fromkeys(Door, Tier.DETECT)
-        started: dict[Door, subprocess.Popen[bytes]] = {}
-        try:
-            for door in Door:
-                started[door] = _try(door, self._canaries)
-            ended = {door: _status(process) for door, process in started.items()}
-        finally:
-            for process in started.values():
-                process.kill()  # does nothing to one that has ended
-                process.wait()
-        return self._judged(started, ended)
+        proven = self._canaries.prove(self.entrance)
+        self._waiting.extend(self._canaries.others)
+        self._canaries.others.clear()
+        return proven
 
     def set_enforce(self, enforce: bool) -> None:  # noqa: FBT001  # one switch, named by it
-        """Change the mode; canaries are killed in either."""
+        """Change the mode; canaries are stopped in either."""
         self.enforce = enforce
         if self.entrance is not None:
             self.entrance.set_enforce(enforce)
@@ -116,7 +88,7 @@ class Tiers:
         return taken
 
     def close(self) -> None:
-        """Unload the second tier and remove the canaries' cgroup."""
+        """Unload it and remove the canaries' cgroup."""
         if self.entrance is not None:
             self.entrance.close()
             self.entrance = None
@@ -124,44 +96,24 @@ class Tiers:
             self._canaries.close()
             self._canaries = None
 
-    def _judged(
-        self, started: dict[Door, subprocess.Popen[bytes]], ended: dict[Door, int | None]
-    ) -> dict[Door, Tier]:
-        ours, killed = {process.pid for process in started.values()}, set()
-        for each in self.entrance.reports() if self.entrance else ():
-            if each.pid not in ours:  # what others tried meanwhile is kept for `reports`
-                self._waiting.append(each)
-            elif each.deed is Deed.KILLED:
-                killed.add(each.pid)
-        return {
-            door: _tier(ended[door], killed_by_us=process.pid in killed)
-            for door, process in started.items()
-        }
-
-
-def weakest(doors: dict[Door, Tier]) -> Tier:
-    """Return the node's tier (rule 4)."""
-    return Tier.DETECT if Tier.DETECT in doors.values() else Tier.KILL
-
-
-def _try(door: Door, inside: OwnCgroup) -> subprocess.Popen[bytes]:
-    command = inside.command(sys.executable, "-I", "-S", str(_ATTEMPT), door)
-    return subprocess.Popen(  # noqa: S603  # our own file, by its own path
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-
-
-def _status(process: subprocess.Popen[bytes]) -> int | None:
-    try:
-        return process.wait(_PATIENCE)
-    except subprocess.TimeoutExpired:
+    def _shield(self, scope: Scope, canaries: Canaries) -> Shield | None:
+        """Rule 1."""
+        for flavour in Flavour:
+            try:
+                shield = Shield(scope, flavour=flavour)
+            except KernelError as error:
+                self.refusals.append(str(error))
+                continue
+            with ExitStack() as undo:
+                undo.callback(shield.close)
+                if weakest(canaries.prove(shield, CAPTURE)) is Tier.PREVENT:
+                    undo.pop_all()
+                    return shield
+            self.refusals.append(f"the first tier was loaded and did not hold ({flavour})")
         return None
 
 
-def _tier(status: int | None, *, killed_by_us: bool) -> Tier:
-    if status == -signal.SIGKILL and killed_by_us:
-        return Tier.KILL
-    return Tier.ABSENT if status in {_ABSENT, -signal.SIGSEGV} else Tier.DETECT
+def weakest(doors: dict[Door, Tier]) -> Tier:
+    """Return the node's tier (rule 2)."""
+    there = {tier for door, tier in doors.items() if door in CAPTURE} - {Tier.ABSENT}
+    return next((tier for tier in Tier if tier in there), Tier.DETECT)

@@ -20,6 +20,7 @@
 #define DEPTH 16 /* cgroups deeper than this below the root are not looked for */
 #define TICK_NS 10000000 /* USER_HZ is 100 */
 #define ALLOWANCES 1024
+#define PROTECTED 256
 #define EVENT_OCTETS (1 << 17)
 
 /* agents/sentry/rogue.py has the meaning of each */
@@ -78,6 +79,14 @@ struct {
 	__type(key, __u64);
 	__type(value, __u64);
 } allowed SEC(".maps");
+
+/* cgroups whose processes nobody else may trace or read; the value says nothing */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PROTECTED);
+	__type(key, __u64);
+	__type(value, __u64);
+} protected SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

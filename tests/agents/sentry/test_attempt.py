@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -32,14 +33,62 @@ def tried(*words):
 
 
 def test_every_door_has_an_attempt():
-    assert set(attempt.ATTEMPTS) == set(Door)
+    assert {*attempt.ATTEMPTS, *attempt.LURED} == set(Door)
 
 
-@pytest.mark.parametrize("door", list(Door))
+@pytest.mark.parametrize("door", list(attempt.ATTEMPTS))
 def test_without_a_guard_every_door_of_this_kernel_opens(door):
-    absent_elsewhere = door in {Door.XDP, Door.PACKET_32, Door.PACKET_IO_URING}
+    absent_elsewhere = door in {Door.XDP, Door.PACKET_32, Door.PACKET_IO_URING, Door.NFLOG}
     status = tried("-I", "-S", str(PATH), door)
     assert status == 0 or (absent_elsewhere and status in {2, -11})
+
+
+@pytest.fixture
+def sleeper():
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield process
+        assert process.poll() is None  # whatever was tried did not harm it
+        process.kill()
+
+
+@pytest.mark.parametrize("door", [Door.PTRACE, Door.VM_READ, Door.PROC_MEM, Door.PIDFD_GETFD])
+def test_without_a_guard_a_process_can_be_read(door, sleeper):
+    assert tried("-I", "-S", str(PATH), door, str(sleeper.pid)) == 0
+
+
+def test_whether_the_agent_may_be_killed_is_asked_without_harm(sleeper):
+    assert tried("-I", "-S", str(PATH), Door.KILL_AGENT, str(sleeper.pid)) == 0
+
+
+def test_an_inherited_packet_socket_can_be_changed_and_a_passed_one_taken():
+    ours, theirs = socket.socketpair()
+    with socket.socket(17, 3, 0) as packets, ours, theirs:
+        socket.send_fds(ours, [b"-"], [packets.fileno()])
+        for door, lure in (
+            (Door.SETSOCKOPT, packets.fileno()),
+            (Door.RECEIVED, theirs.fileno()),
+        ):
+            words = [sys.executable, "-I", "-S", str(PATH), door, str(lure)]
+            assert subprocess.run(words, check=False, pass_fds=[lure], timeout=20).returncode == 0
+
+
+def test_a_message_that_brings_no_descriptor_counts_as_refused():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.send(b"-")
+        words = [sys.executable, "-I", "-S", str(PATH), Door.RECEIVED, str(theirs.fileno())]
+        done = subprocess.run(words, check=False, pass_fds=[theirs.fileno()], timeout=20)
+        assert done.returncode == 1
+
+
+def test_what_is_behind_the_pins_is_tried_and_undone(tmp_path):
+    pin = tmp_path / "canary"
+    pin.touch()
+    before = Path("/proc/self/mountinfo").read_text()
+    assert tried("-I", "-S", str(PATH), Door.MOUNT_OVER, str(tmp_path)) == 0
+    assert Path("/proc/self/mountinfo").read_text() == before
+    assert tried("-I", "-S", str(PATH), Door.UNPIN, str(pin)) == 0
+    assert not pin.exists()
 
 
 @pytest.mark.parametrize("number", [1, 97])  # EPERM, EAFNOSUPPORT

@@ -8,9 +8,10 @@ import subprocess
 
 import pytest
 
-from agents.sentry import cgroups, rogue, tiers
+from agents.sentry import canaries, cgroups, rogue
 from agents.sentry.rogue import Deed
-from agents.sentry.tiers import Door, Tier, Tiers, weakest
+from agents.sentry.shield import Flavour, Shield
+from agents.sentry.tiers import CAPTURE, Door, Tier, Tiers, weakest
 
 pytestmark = pytest.mark.privileged
 
@@ -22,13 +23,28 @@ def observing(arena):
     made.close()
 
 
+def tried(made):
+    # Nothing is pinned: at these two doors there is nothing to try.
+    proven = made.prove()
+    return {tier for door, tier in proven.items() if door not in {Door.UNPIN, Door.MOUNT_OVER}}
+
+
 def test_every_door_of_this_kernel_is_proven(observing):
     assert observing.refusal == ""
     proven = observing.prove()
     assert set(proven) == set(Door)
-    assert Tier.DETECT not in proven.values()
-    assert proven[Door.PACKET] is Tier.KILL
-    assert weakest(proven) is Tier.KILL
+    assert Tier.DETECT not in {proven[door] for door in CAPTURE}
+    assert weakest(proven) is proven[Door.PACKET]
+    assert proven[Door.RECEIVED] in {Tier.DETECT, Tier.PREVENT}
+    assert proven[Door.UNPIN] is Tier.ABSENT  # nothing is pinned
+
+
+def test_without_trampolines_the_second_tier_holds_and_the_first_says_why(observing):
+    if isinstance(observing.entrance, Shield):
+        pytest.skip("this kernel has trampolines")
+    assert weakest(observing.prove()) is Tier.KILL
+    assert len(observing.refusals) == len(Flavour)
+    assert all("trampolines" in each for each in observing.refusals)
 
 
 def test_the_proof_can_be_repeated_and_reports_nothing(observing):
@@ -46,8 +62,8 @@ def test_a_program_that_is_gone_proves_nothing(observing):
 def test_a_canary_that_somebody_else_killed_proves_nothing(observing, monkeypatch, tmp_path):
     suicide = tmp_path / "attempt.py"
     suicide.write_text("import os; os.kill(os.getpid(), 9)")
-    monkeypatch.setattr(tiers, "_ATTEMPT", suicide)
-    assert set(observing.prove().values()) == {Tier.DETECT}
+    monkeypatch.setattr(canaries, "_ATTEMPT", suicide)
+    assert tried(observing) == {Tier.DETECT}
 
 
 @pytest.mark.parametrize(
@@ -57,8 +73,8 @@ def test_what_ends_otherwise_is_at_best_absent(observing, monkeypatch, tmp_path,
     ending = tmp_path / "attempt.py"
     how = f"os._exit({status})" if status >= 0 else f"os.kill(os.getpid(), {-status})"
     ending.write_text(f"import os; {how}")
-    monkeypatch.setattr(tiers, "_ATTEMPT", ending)
-    assert set(observing.prove().values()) == {tier}
+    monkeypatch.setattr(canaries, "_ATTEMPT", ending)
+    assert tried(observing) == {tier}
 
 
 def test_what_others_try_during_the_proof_is_reported(observing, arena):
@@ -70,7 +86,7 @@ def test_what_others_try_during_the_proof_is_reported(observing, arena):
 
 
 def test_whoever_enters_the_canaries_cgroup_is_reported_too(observing):
-    group = observing._canaries
+    group = observing._canaries.cgroup
     command = group.command("python3", "-c", "import socket; socket.socket(17, 3, 768)")
     assert subprocess.run(command, check=False).returncode == -9
     assert [each.deed for each in observing.reports()] == [Deed.KILLED]
@@ -95,7 +111,7 @@ def test_where_the_kernel_takes_no_program_the_node_detects_and_says_why(monkeyp
 
 def test_the_canaries_cgroup_goes_when_it_is_closed(arena):
     made = Tiers(within=arena.inside.number)
-    path = made._canaries.path
+    path = made._canaries.cgroup.path
     assert path.exists()
     made.close()
     assert not path.exists()
