@@ -1,4 +1,4 @@
-"""The first tier or the second as the sentry's thread uses it: proven at the start, then read as attempts.
+"""The first tier or the second, as the sentry's thread uses it: proven, then read as attempts.
 
 1. It observes, and stops nobody but the canaries and who else enters their cgroup, until it is
    told to enforce (`Doors.set_enforce`).
