@@ -45,6 +45,8 @@ class What(StrEnum):
     """A program listens to a group of NFLOG or a queue of NFQUEUE."""
     BPF_FOREIGN = "bpf_foreign"
     """A BPF program, none of the agent's, reads packets as a traffic filter."""
+    BPF_LOADED = "bpf_loaded"
+    """A BPF program, none of the agent's, could read packets or memory, and hand it on."""
     MIRROR_ALLOWED = "mirror_allowed"
     """A mirror of the operator's own stands, by the agent's configuration: see `mirrors`."""
     SENTRY_BLIND = "sentry_blind"

@@ -16,12 +16,12 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from agents.core.sentry import Finding, What
 from agents.sentry.netlink import Message, attributes, listed, number, text
 
-__all__ = ["RULE_ADDED", "found_in", "listeners", "names", "passed"]
+__all__ = ["RULE_ADDED", "Interface", "found_in", "interfaces", "listeners", "passed"]
 
 _NEW_LINK, _NEW_FILTER = 16, 44
 RULE_ADDED: Final = (10 << 8) | 6  # NFNL_SUBSYS_NFTABLES, NFT_MSG_NEWRULE
@@ -59,6 +59,13 @@ _LOG_GROUP = _TARGET_NAME = 1
 _TARGETS: Final = frozenset(("TEE", "NFLOG", "NFQUEUE"))
 
 
+class Interface(NamedTuple):
+    """A link; ``kind`` is "" for one that is hardware."""
+
+    name: str
+    kind: str
+
+
 def found_in(messages: Iterable[Message]) -> frozenset[Finding]:
     """Return what these messages show."""
     return frozenset(finding for kind, payload in messages for finding in _shown(kind, payload))
@@ -73,13 +80,15 @@ def passed(messages: Iterable[Message]) -> frozenset[Finding]:
     return frozenset(each for each in found_in(messages) if each.what is not What.PROMISCUOUS)
 
 
-def names(messages: Iterable[Message]) -> dict[int, str]:
-    """Return what the links of these messages are called, by their numbers."""
-    return {
-        _LINK.unpack_from(payload)[2]: text(attributes(payload, _LINK.size).get(_IFNAME))
-        for kind, payload in messages
-        if kind == _NEW_LINK and len(payload) >= _LINK.size
-    }
+def interfaces(messages: Iterable[Message]) -> dict[int, Interface]:
+    """Return the links of these messages by their numbers."""
+    found: dict[int, Interface] = {}
+    for kind, payload in messages:
+        if kind == _NEW_LINK and len(payload) >= _LINK.size:
+            told = attributes(payload, _LINK.size)
+            made = text(attributes(told.get(_LINKINFO, b"")).get(_INFO_KIND))
+            found[_LINK.unpack_from(payload)[2]] = Interface(text(told.get(_IFNAME)), made)
+    return found
 
 
 def _shown(kind: int, payload: bytes) -> Iterable[Finding]:

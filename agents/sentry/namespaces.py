@@ -50,6 +50,11 @@ class Namespace:
         finally:
             os.close(home)
 
+    @property
+    def descriptor(self) -> int:
+        """What holds it, for as long as it is not closed."""
+        return self._descriptor
+
     def close(self) -> None:
         """Let go of it."""
         os.close(self._descriptor)

@@ -3,7 +3,8 @@
 1. The kernel announces links and traffic control (rtnetlink), and rules (nftables, group 7): each
    announcement is read, and then everything is asked for anew. So what stands is known whatever
    was lost or stood before, and what passed in between is told too.
-2. Listeners of NFLOG and NFQUEUE are announced by nobody: their lists are read at every sweep.
+2. Listeners of NFLOG and NFQUEUE are announced by nobody, nor are BPF programs of tcx and their
+   like (`attached`): they are asked for at every sweep.
 3. What the kernel does not tell is named in `blind`, in one word each.
 4. What is declared as the operator's own (`mirrors`) is a finding of that kind.
 """
@@ -19,7 +20,8 @@ from typing import Final
 
 from agents.core.mirrors import declared
 from agents.core.sentry import Finding, NetworkChanged, What
-from agents.sentry.copies import found_in, listeners, names, passed
+from agents.sentry.attached import Programs
+from agents.sentry.copies import found_in, interfaces, listeners, passed
 from agents.sentry.namespaces import Namespace
 from agents.sentry.netlink import Message, NetlinkError, announced, ask, attributes, open_socket
 
@@ -44,6 +46,7 @@ class NetWatch:
     def __init__(self, namespace: Namespace, mirrors: frozenset[str] = frozenset()) -> None:
         self.namespace = namespace
         self._mirrors = mirrors
+        self._programs = Programs(namespace.descriptor)
         self.blind: tuple[str, ...] = ()
         self._network: frozenset[Finding] = frozenset()
         with ExitStack() as stack, namespace.entered():
@@ -65,21 +68,26 @@ class NetWatch:
             news += announced(kernel)[0]  # What was lost may stand: everything is asked for.
         blind: list[str] = []
         told = _told(self._links, "links", blind)
-        called = names(news) | names(told)
+        links = interfaces(told)
+        called = {each: link.name for each, link in (interfaces(news) | links).items()}
         told += _told(self._filters, "traffic_control", blind)
         told += _told(self._asked_rules, "nftables", blind)
         self.blind = tuple(blind)
+        with self.namespace.entered():
+            self._programs.look_at(links)
         self._network = self._judged(found_in(told), called)
         self._network |= frozenset(map(self._not_seen, blind))
         return NetworkChanged(
             netns=self.namespace.inode,
-            standing=self._network | self._listeners(),
+            standing=self._network | self._unannounced(),
             passed=self._judged(passed(news), called),
         )
 
     def poll(self) -> NetworkChanged:
-        """Read the listeners alone (rule 2)."""
-        standing = self._network | self._listeners()
+        """Read what is announced by nobody (rule 2)."""
+        with self.namespace.entered():
+            self._programs.look()
+        standing = self._network | self._unannounced()
         return NetworkChanged(netns=self.namespace.inode, standing=standing)
 
     def close(self) -> None:
@@ -112,6 +120,9 @@ class NetWatch:
     def _asked_rules(self) -> list[Message]:
         # The answers are announcements' messages with another header, NFT_MSG_NEWRULE both.
         return ask(self._ask_rules, _GET_RULE, _RULE_ASKED.pack(0, 0, 0))
+
+    def _unannounced(self) -> frozenset[Finding]:
+        return self._listeners() | self._judged(self._programs.standing, {})
 
     def _listeners(self) -> frozenset[Finding]:
         found: frozenset[Finding] = frozenset()

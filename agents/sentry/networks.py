@@ -4,6 +4,8 @@
    listed in it.
 2. What is announced is readable at the epoll given; a watch leaves it before it is closed.
 3. Everything here is for the one thread that may enter namespaces.
+4. Nobody announces that a program or link of BPF stands in front of an interface now. When one came
+   or went on the node, every namespace is looked at.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import select
 from collections.abc import Iterator, Sequence
 
 from agents.core.sentry import NamespaceGone, NetworkChanged
+from agents.sentry.inventory import Inventory
 from agents.sentry.namespaces import Namespace, Namespaces
 from agents.sentry.netwatch import NetWatch
 
@@ -31,6 +34,7 @@ class Networks:
         self._mirrors = mirrors
         self._epoll = epoll
         self._namespaces = Namespaces(scope)
+        self.inventory = Inventory()
         self._watches: dict[int, NetWatch] = {}
         self._unwatched: set[int] = set()
 
@@ -75,9 +79,10 @@ class Networks:
                 yield watch.look()
 
     def polled(self) -> Iterator[NetworkChanged]:
-        """Tell what is never announced."""
+        """Tell what is never announced (rule 4)."""
+        anew = self.inventory.look()
         for watch in tuple(self._watches.values()):
-            yield watch.poll()
+            yield watch.look() if anew else watch.poll()
 
     def close(self) -> None:
         """Let go of all."""

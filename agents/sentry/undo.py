@@ -17,19 +17,27 @@ from typing import Final
 
 from agents.core.sentry import Finding, What
 from agents.kernel.errors import KernelError
+from agents.sentry.attached import PLACES
 from agents.sentry.namespaces import Namespace
 from agents.sentry.netlink import NetlinkError
 from agents.sentry.undo_filters import remove_filter
 from agents.sentry.undo_links import detach_xdp, remove_link
+from agents.sentry.undo_programs import detach_program
 from agents.sentry.undo_rules import remove_rule
 
 __all__ = ["UNDOABLE", "undo"]
+
+
+def _take_off(finding: Finding) -> bool:
+    attached = dict(finding.where)["kind"] in PLACES
+    return (detach_program if attached else remove_filter)(finding)
+
 
 _UNDOING: Final[Mapping[What, Callable[[Finding], bool]]] = {
     What.MIRROR_LINK: remove_link,
     What.XDP: detach_xdp,
     What.TC_MIRROR: remove_filter,
-    What.BPF_FOREIGN: remove_filter,
+    What.BPF_FOREIGN: _take_off,
     What.NFT_COPY: remove_rule,
 }
 UNDOABLE: Final = frozenset(_UNDOING)

@@ -88,7 +88,7 @@ def _let_go(index: int, identity: int) -> None:
     holding = [
         each.id
         for each in links()
-        if (each.kind, each.program, each.interface) == (XDP_LINK, identity, index)
+        if (each.kind, each.program, each.place) == (XDP_LINK, identity, index)
     ]
     if len(holding) == 1:
         detach(holding[0])

@@ -297,8 +297,8 @@ class Watch:
         )
         self._apply(done, sweep=False)
         if not quick:
-            blind = NetworkChanged(netns=_NODE, standing=frozenset(self._blind()))
-            self._apply(blind, sweep=False)
+            node = NetworkChanged(netns=_NODE, standing=frozenset(self._blind()) | self._loaded())
+            self._apply(node, sweep=False)
             self._tell_health()
         self._sweeps += 1
         self._last = self._parts.now()
@@ -311,6 +311,7 @@ class Watch:
             "permits": self._permits.missing if self._permits is not None else 0,
             "namespaces": self._networks.unseen,
             "holders": self._sockets.unattributed,
+            "programs": self._networks.inventory.blind,
         }
         self._lost = lost
         return [
@@ -318,6 +319,11 @@ class Watch:
             for name, count in missing.items()
             if count
         ]
+
+    def _loaded(self) -> frozenset[Finding]:
+        """Return the programs that were found; below a scope none: they belong to no part of it."""
+        scoped = self._parts.scope is not None or self._parts.cgroup is not None
+        return frozenset() if scoped else self._networks.inventory.standing
 
 
 def _permits(doors: Doors | None, parts: WatchParts) -> Permits | None:

@@ -81,8 +81,8 @@ class Place:
         finally:
             process.communicate(timeout=10)
 
-    def found(self, what, count=1):
-        until = time.monotonic() + 15
+    def found(self, what, count=1, within=15):
+        until = time.monotonic() + within
         while time.monotonic() < until:
             found = [each.details for each in self.told if each.what is what]
             if len(found) >= count:
