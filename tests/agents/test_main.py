@@ -397,4 +397,6 @@ def test_the_units_paths_are_the_examples():
             "CAP_PERFMON",
             "CAP_SYS_PTRACE",
             "CAP_DAC_READ_SEARCH",
+            # What it ends by, where it enforces:
+            "CAP_KILL",
         }
