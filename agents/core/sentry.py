@@ -8,7 +8,9 @@
 4. An attempt that the kernel reports as it is made is told at once and asks for sweeps, now and at
    the moments of `BURST`, to find who holds what came of it. One process's attempts at one kind
    within `REMEMBERED`, and what a sweep then finds of them, are one finding.
-5. A sweep is due every `EVERY`, whatever happens.
+5. A sweep is due every `EVERY`, whatever happens. Where the mode is to enforce, and somebody holds
+   what hears content because he may, a quick one is due every `CLOSE`: no kernel tells when it is
+   passed on to who may not.
 6. No command line, no address and no subject is told: a command is its SHA-256.
 7. Where the mode is to enforce, `enforcing` says what is done. It is told once it has been done,
    and done again as long as what it is about stands. What failed and then succeeds is told again.
@@ -61,6 +63,7 @@ from agents.core.sentryevents import (
 __all__ = [
     "AGAIN",
     "BURST",
+    "CLOSE",
     "EVERY",
     "REMEMBERED",
     "Attempt",
@@ -82,6 +85,8 @@ __all__ = [
 
 EVERY: Final = 250_000_000
 """Nanoseconds between two sweeps at the most."""
+CLOSE: Final = 20_000_000
+"""The same where a descriptor could be passed on."""
 BURST: Final = (1_000_000, 4_000_000, 9_000_000, 16_000_000, 25_000_000)
 """Nanoseconds after an attempt for further sweeps: at the first the socket may not be there yet."""
 REMEMBERED: Final = 1_000_000_000
@@ -123,6 +128,7 @@ class Sentry:
         self._undoing: dict[Undo, int] = {}
         self._muted: set[int] = set()
         self._burst: tuple[int, ...] = ()
+        self._close: int | None = None
         self._due = 0
 
     @property
@@ -137,7 +143,8 @@ class Sentry:
 
     def next_deadline(self) -> int:
         """Return when the next sweep is due (rules 4 and 5)."""
-        return min(self._due, *self._burst[:1]) if self._burst else self._due
+        quick = self._burst[:1] + (() if self._close is None else (self._close,))
+        return min((self._due, *quick))
 
     def handle(self, event: Event, now: int) -> list[Command]:  # noqa: PLR0911 - one each
         """Apply one event and return what to do."""
@@ -167,12 +174,13 @@ class Sentry:
         return [each for each in judged if each[1].verdict is Verdict.CONTENT]
 
     def _woken(self, now: int) -> list[Command]:
-        bursting = bool(self._burst) and now >= self._burst[0]
+        due, wanted = now >= self._due, now >= self.next_deadline()
         self._burst = tuple(each for each in self._burst if each > now)
-        if now >= self._due:
+        if self._close is not None and now >= self._close:
+            self._close = now + CLOSE  # The sweep says whether it is still so.
+        if due:
             self._due = now + EVERY
-            return [Sweep()]
-        return [Sweep(quick=True)] if bursting else []
+        return [Sweep(quick=not due)] if wanted else []
 
     def _attempted(self, attempted: Attempted, now: int) -> list[Command]:
         """Rule 4."""
@@ -215,6 +223,7 @@ class Sentry:
     def _swept(self, swept: SweepDone, now: int) -> list[Command]:
         within, commands = swept.within, []
         counted = [each for each in swept.sockets if within is None or each.netns in within]
+        self._close = now + CLOSE if self._mode is Mode.ENFORCE and self._lent(counted) else None
         found = {_held(seen, judged): (seen, judged) for seen, judged in self.content(counted)}
         self._muted &= {seen.inode for seen, _ in found.values()}
         self._let_go_of_failures({seen.pid for seen, _ in found.values()})
@@ -224,6 +233,14 @@ class Sentry:
         self._tried = {one: last for one, last in self._tried.items() if now - last < REMEMBERED}
         self._sockets = set(found)  # Rule 1: what is not there any more may be told again.
         return commands
+
+    def _lent(self, sockets: Iterable[SocketSeen]) -> bool:
+        """Say whether anybody but the agent itself holds content because he may."""
+        return any(
+            seen.pid not in self._allowances.pids
+            and judge(seen, self._allowances).verdict is Verdict.ALLOWED
+            for seen in sockets
+        )
 
     def _socket(
         self, seen: SocketSeen, judged: Judgement, holder: Holder | None, *, tell: bool

@@ -8,6 +8,7 @@
 4. A process's cgroup is the one that the kernel's list told, and gets its name from the kernel by
    its number. One that is gone has no name, and so nobody's allowance. Where no hierarchy is
    mounted for us (as below ip-netns(8)), the name is the one that /proc tells of the process.
+5. A list that says what it said the last time is the same, and nothing is looked up again.
 """
 
 from __future__ import annotations
@@ -29,17 +30,18 @@ class Sweeper:
     """Sweeps this machine; ``close`` it. One user at a time."""
 
     _list: HolderList = field(default_factory=HolderList, init=False)
+    _rows: list[Holder] = field(default_factory=list, init=False)
+    _held: list[SocketSeen] = field(default_factory=list, init=False)
     _top: Path | None = field(default_factory=cgroups.mount, init=False)
 
     def sweep(self, *, thorough: bool = True) -> list[SocketSeen]:
         """Return what is held now, by process and inode. Raises KernelError, OSError."""
         before = listed() if thorough else {}
-        held = self._list.read()
-        seen = {(each.pid, each.inode): self._seen(each) for each in held}
-        if thorough:
-            for lone in self._unheld(before, held):
-                seen[0, lone.inode] = _unowned(lone)
-        return [seen[key] for key in sorted(seen)]
+        rows = self._list.read()
+        if rows != self._rows:  # rule 5
+            seen = {(each.pid, each.inode): self._seen(each) for each in rows}
+            self._rows, self._held = rows, [seen[key] for key in sorted(seen)]
+        return [*map(_unowned, self._unheld(before, rows) if thorough else ()), *self._held]
 
     def close(self) -> None:
         """Let the kernel's list go."""

@@ -8,6 +8,8 @@ from agents.core.enforcing import Acted, Kill, Mode, Mute, Reach, Result, Undo
 from agents.core.judgement import AF_PACKET, SOCK_RAW, Allowances, SocketSeen
 from agents.core.sentry import (
     AGAIN,
+    CLOSE,
+    EVERY,
     Attempt,
     Attempted,
     Finding,
@@ -17,6 +19,7 @@ from agents.core.sentry import (
     SetMode,
     Sweep,
     SweepDone,
+    WakeUp,
     What,
 )
 
@@ -240,3 +243,28 @@ def test_the_allowed_are_left_alone():
     allowed = replace(SEEN, cgroup="/system.slice/dhcpcd.service")
     assert sentry().handle(swept(allowed), 0) == []
     assert sentry().handle(tried(allowed), 0) == []
+
+
+def test_while_somebody_may_listen_the_sweeps_follow_closely():
+    """What he holds could be passed on, and no kernel tells."""
+    allowed = replace(SEEN, cgroup="/system.slice/dhcpcd.service")
+    made = sentry()
+    assert made.handle(WakeUp(), 0) == [Sweep()]
+    made.handle(swept(allowed), 0)
+    assert made.next_deadline() == CLOSE
+    assert made.handle(WakeUp(), CLOSE - 1) == []
+    assert made.handle(WakeUp(), CLOSE) == [Sweep(quick=True)]
+    made.handle(swept(allowed), CLOSE)
+    assert made.next_deadline() == 2 * CLOSE
+    assert made.handle(WakeUp(), EVERY) == [Sweep()]
+    made.handle(swept(replace(SEEN, ethertype=0x0806)), EVERY)
+    assert made.next_deadline() == 2 * EVERY
+
+
+def test_nobody_is_followed_closely_for_the_agents_own_sockets_or_while_observing():
+    own = Sentry(Allowances(pids=frozenset({100})), mode=Mode.ENFORCE)
+    observing = Sentry(Allowances(units=frozenset({"a.service"})))
+    for made, seen in ((own, SEEN), (observing, replace(SEEN, cgroup="/a.slice/a.service"))):
+        made.handle(WakeUp(), 0)
+        made.handle(swept(seen), 0)
+        assert made.next_deadline() == EVERY
