@@ -6,8 +6,9 @@
    and those that passed since the last look. The same holds: each is told once until it is gone.
 3. A change in a network makes a sweep due at once: who sets up a mirror wants to listen.
 4. An attempt that the kernel reports as it is made is told at once and asks for sweeps, now and at
-   the moments of `BURST`, to find who holds what came of it. One process's attempts at one kind
-   within `REMEMBERED`, and what a sweep then finds of them, are one finding.
+   the moments of `BURST`, to find who holds what came of it; some of these look where there is no
+   descriptor, and the first one does after an attempt by io_uring. One process's attempts at one
+   kind within `REMEMBERED`, and what a sweep then finds of them, are one finding.
 5. A sweep is due every `EVERY`, whatever happens. Where the mode is to enforce, and somebody holds
    what hears content because he may, a quick one is due every `CLOSE`: no kernel tells when it is
    passed on to who may not.
@@ -87,8 +88,15 @@ EVERY: Final = 250_000_000
 """Nanoseconds between two sweeps at the most."""
 CLOSE: Final = 20_000_000
 """The same where a descriptor could be passed on."""
-BURST: Final = (1_000_000, 4_000_000, 9_000_000, 16_000_000, 25_000_000)
-"""Nanoseconds after an attempt for further sweeps: at the first the socket may not be there yet."""
+BURST: Final = {
+    1_000_000: False,
+    4_000_000: False,
+    9_000_000: True,
+    16_000_000: False,
+    25_000_000: True,
+}
+"""Nanoseconds after an attempt for further sweeps, since at the first the socket may not be there
+yet; and whether they look where there is no descriptor."""
 REMEMBERED: Final = 1_000_000_000
 """Nanoseconds for which a told attempt is the same finding."""
 AGAIN: Final = 1_000_000_000
@@ -108,6 +116,7 @@ Event = SweepDone | Attempted | NetworkChanged | NamespaceGone | WakeUp | Acted 
 Command = Incident | Sweep | Act
 
 _Held = tuple[int, int, int, str]
+_BY_RING: Final = "io_uring"
 _ONLY_TOLD: Final = frozenset((What.SENTRY_BLIND, What.MIRROR_ALLOWED))
 
 
@@ -127,7 +136,7 @@ class Sentry:
         self._failed: dict[Act, list[Incident]] = {}
         self._undoing: dict[Undo, int] = {}
         self._muted: set[int] = set()
-        self._burst: tuple[int, ...] = ()
+        self._burst: tuple[tuple[int, bool], ...] = ()
         self._close: int | None = None
         self._due = 0
 
@@ -143,8 +152,10 @@ class Sentry:
 
     def next_deadline(self) -> int:
         """Return when the next sweep is due (rules 4 and 5)."""
-        quick = self._burst[:1] + (() if self._close is None else (self._close,))
-        return min((self._due, *quick))
+        quick = [at for at, _ in self._burst[:1]]
+        if self._close is not None:
+            quick.append(self._close)
+        return min([self._due, *quick])
 
     def handle(self, event: Event, now: int) -> list[Command]:  # noqa: PLR0911 - one each
         """Apply one event and return what to do."""
@@ -175,12 +186,13 @@ class Sentry:
 
     def _woken(self, now: int) -> list[Command]:
         due, wanted = now >= self._due, now >= self.next_deadline()
-        self._burst = tuple(each for each in self._burst if each > now)
+        unheld = any(look for at, look in self._burst if at <= now)
+        self._burst = tuple(each for each in self._burst if each[0] > now)
         if self._close is not None and now >= self._close:
             self._close = now + CLOSE  # The sweep says whether it is still so.
         if due:
             self._due = now + EVERY
-        return [Sweep(quick=not due)] if wanted else []
+        return [Sweep(quick=not due, unheld=unheld)] if wanted else []
 
     def _attempted(self, attempted: Attempted, now: int) -> list[Command]:
         """Rule 4."""
@@ -200,8 +212,9 @@ class Sentry:
                 new = one not in held and one not in self._tried
                 commands += self._attempt(attempt, judged, tell=new)
                 self._tried[one] = now
-        self._burst = tuple(now + each for each in BURST)
-        return [*commands, Sweep(quick=True)]
+        self._burst = tuple((now + after, look) for after, look in BURST.items())
+        by_ring = attempted.unseen or any(attempt.way == _BY_RING for attempt, _ in counted)
+        return [*commands, Sweep(quick=True, unheld=by_ring)]
 
     def _counts(self, attempt: Attempt, judged: Judgement) -> bool:
         """Say whether it is told: also who may, if the kernel had not heard of that yet."""

@@ -141,6 +141,11 @@ class Incident:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """Look at every socket now, then tell `SweepDone`; ``quick``: at those that somebody holds."""
+    """Look at every socket now, then tell `SweepDone`.
+
+    ``quick``: and at nothing else. ``unheld``: also at those that no descriptor stands for, which
+    takes time and otherwise has its own.
+    """
 
     quick: bool = False
+    unheld: bool = False

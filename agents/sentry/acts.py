@@ -6,7 +6,7 @@
    and locks that: root itself cannot take it off again. What the socket had received is thrown
    away. What stands in a mapped ring already cannot be.
 3. A socket that takes no filter (AF_XDP), or has one that is locked and not ours, is not muted.
-   Nor is one that only a thread with a descriptor table of its own holds.
+   Nor is one that only a thread with a descriptor table of its own holds, or that is `hidden`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Final
 
 from agents.core.enforcing import Kill, Mute, Result
 from agents.core.judgement import AF_XDP
+from agents.sentry.hidden import hidden
 from agents.sentry.processes import started
 
 __all__ = ["kill", "mute"]
@@ -76,8 +77,9 @@ def _copied(process: int, act: Mute) -> socket.socket:
     place = Path(f"/proc/{act.pid}")
     number = _number(place, act.inode)
     if number is None:
-        if any(_number(each, act.inode) is not None for each in (place / "task").iterdir()):
-            raise OSError(errno.EBADF, "only a thread holds it")  # rule 3
+        in_thread = any(_number(each, act.inode) is not None for each in (place / "task").iterdir())
+        if in_thread or act.pid in hidden(frozenset((act.inode,))).get(act.inode, ()):
+            raise OSError(errno.EBADF, "no descriptor of the process stands for it")  # rule 3
         raise FileNotFoundError(act.inode)
     copy = _libc.syscall(_PIDFD_GETFD, process, number, 0)
     if copy < 0:

@@ -1,7 +1,7 @@
 """Who holds a socket, and who that is: read from /proc, by the socket's inode.
 
 1. Every descriptor of every process is looked at; for a socket that nobody seems to hold, those of
-   every thread too, which may have a table of its own.
+   every thread too, which may have a table of its own, and then where it may be `hidden`.
 2. ``complete`` says whether everything could be read, which takes CAP_SYS_PTRACE.
 3. The command is told as a SHA-256, never as it reads: a capture's filter may name a caller.
 4. Ten thousand descriptors are many: they are listed as plain strings, not as a Path each.
@@ -12,14 +12,17 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from agents.core.judgement import SocketSeen
 from agents.core.sentry import Holder
+from agents.sentry.hidden import hidden
+from agents.sentry.processes import started
 
-__all__ = ["Held", "Process", "find", "identify", "process"]
+__all__ = ["Held", "Process", "find", "identify", "in_hands_of", "process"]
 
 _PROC: Final = "/proc"
 _UNIFIED: Final = "0::"
@@ -50,6 +53,7 @@ def find(inodes: frozenset[int]) -> Held:
     left = inodes - set(found)
     if left:
         complete &= _look(left, _threads(), found)
+        found |= hidden(inodes - set(found))
     return Held({inode: frozenset(pids) for inode, pids in found.items()}, complete)
 
 
@@ -96,6 +100,23 @@ def process(pid: int) -> Process | None:
     path = next((each[len(_UNIFIED) :] for each in cgroups if each.startswith(_UNIFIED)), "")
     told = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
     return Process(uid=int(told["Uid"].split()[1]), cgroup=path, comm=told["Name"])
+
+
+def in_hands_of(pid: int, seen: SocketSeen, top: Path | None) -> SocketSeen | None:
+    """Say of a socket that this process has it; None when the process is gone.
+
+    ``top`` is where the unified hierarchy is mounted.
+    """
+    start, who = started(pid), process(pid)
+    if who is None or start is None:
+        return None
+    number = 0
+    with contextlib.suppress(OSError):
+        number = Path(f"{top}{who.cgroup}").stat().st_ino
+    return replace(
+        seen, pid=pid, uid=who.uid, cgroup=who.cgroup, cgroup_id=number, comm=who.comm,
+        started=start,
+    )  # fmt: skip
 
 
 def identify(pid: int) -> Holder:

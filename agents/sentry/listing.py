@@ -5,8 +5,8 @@
    there are some, and they are told as one that no process is known to hold.
 2. Only sockets that could hear content are looked for in the processes: that is what costs.
    The processes are looked at again when the sockets have changed, and every second.
-3. A socket that two sweeps list and nobody seems to hold (it is in flight between two processes, in
-   a ring of io_uring, or with a process that may not be looked at) is told as held by process 0.
+3. A socket that two sweeps list and nobody seems to hold (it is in flight between two processes, or
+   with a process that may not be looked at) is told as held by process 0.
    In the last case it is counted in `unattributed` too, so that the want of rights is told.
 """
 
@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +23,6 @@ from agents.sentry import cgroups, holders
 from agents.sentry.holders import Held
 from agents.sentry.namespaces import Namespace
 from agents.sentry.netlink import NetlinkError, ask, open_socket
-from agents.sentry.processes import started
 from agents.sentry.tables import Listed, parsed, read
 
 __all__ = ["Listing", "xdp_counted"]
@@ -62,7 +60,7 @@ class Listing:
         self._lone = lone
         nobody = [_nobodys(each) for each in hearing if each.inode in told]
         somebody = [
-            self._seen(each, pid)
+            holders.in_hands_of(pid, _nobodys(each), self._top)
             for each in hearing
             for pid in sorted(held.holders.get(each.inode, ()))
         ]
@@ -94,17 +92,6 @@ class Listing:
         counted = xdp_counted(Path(_NET, "protocols").read_text("ascii"))
         return [_xdp(_NO_INODE, netns)] if counted else []
 
-    def _seen(self, each: Listed, pid: int) -> SocketSeen | None:
-        """Say it of one holder; None when the process is gone."""
-        start, who = started(pid), holders.process(pid)
-        if who is None or start is None:
-            return None
-        path, number = who.cgroup, 0
-        with suppress(OSError):
-            number = Path(f"{self._top}{path}").stat().st_ino
-        seen = _socket(each, pid=pid, uid=who.uid, cgroup=path, cgroup_id=number, comm=who.comm)
-        return replace(seen, started=start)
-
 
 def xdp_counted(table: str) -> int:
     """Return how many AF_XDP sockets /proc/net/protocols counts in its namespace."""
@@ -121,18 +108,12 @@ def _could_hear(each: Listed) -> bool:
 
 
 def _nobodys(each: Listed) -> SocketSeen:
-    return _socket(each, pid=0, uid=each.uid, cgroup="", cgroup_id=0, comm="")
-
-
-def _socket(
-    each: Listed, *, pid: int, uid: int, cgroup: str, cgroup_id: int, comm: str
-) -> SocketSeen:
     return SocketSeen(
-        pid=pid,
-        uid=uid,
-        cgroup=cgroup,
-        cgroup_id=cgroup_id,
-        comm=comm,
+        pid=0,
+        uid=each.uid,
+        cgroup="",
+        cgroup_id=0,
+        comm="",
         inode=each.inode,
         netns=each.netns,
         family=each.family,

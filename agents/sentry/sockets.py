@@ -1,7 +1,7 @@
 """Who holds which socket, by the best means that this kernel has.
 
-1. The kernel is asked (`sweep`). A thorough sweep, every `_THOROUGH`, looks for sockets that nobody
-   holds as well, and these stand until the next.
+1. The kernel is asked (`sweep`). A thorough sweep, every `_THOROUGH` or when it is asked for, looks
+   for sockets that no descriptor stands for as well, and these stand until the next.
 2. A kernel that does not tell has each namespace's sockets listed, and looked for in the processes
    (`listing`).
 """
@@ -42,18 +42,19 @@ class Sockets:
         """How many sockets have holders that could not be looked at."""
         return self._listing.unattributed
 
-    def seen(self, namespaces: tuple[Namespace, ...], *, quick: bool) -> list[SocketSeen]:
+    def seen(
+        self, namespaces: tuple[Namespace, ...], *, quick: bool, unheld: bool
+    ) -> list[SocketSeen]:
         """Return every socket that could hear content, once for each holder."""
         if self._sweeper is None:
             return self._listing.sweep(namespaces)
         now = self._now()
-        thorough = not quick and now >= self._thorough
+        thorough = unheld or (not quick and now >= self._thorough)
         sockets = self._sweeper.sweep(thorough=thorough)
         if thorough:
             self._thorough = now + _THOROUGH
-            self._unheld = [each for each in sockets if not each.pid]
-            return sockets
-        return sockets + self._unheld
+            self._unheld = self._sweeper.unheld
+        return sockets if thorough else [*self._unheld, *sockets]
 
     def close(self) -> None:
         """Let go of the kernel's list."""

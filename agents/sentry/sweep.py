@@ -3,7 +3,8 @@
 1. The holders come from the kernel's own list (descriptors.py). Where there is none, making a
    Sweeper raises KernelError: then each namespace has to be listed by itself.
 2. A thorough sweep reads the tables of all namespaces too: a socket that is in them before and
-   after the list was read, and in the hands of nobody, is reported with the process 0.
+   after the list was read, and in the hands of nobody, is looked for where it may be `hidden`. If
+   it is not there either, it is reported with the process 0.
 3. A socket is one finding for each process that holds it, however many descriptors there are.
 4. A process's cgroup is the one that the kernel's list told, and gets its name from the kernel by
    its number. One that is gone has no name, and so nobody's allowance. Where no hierarchy is
@@ -20,6 +21,7 @@ from pathlib import Path
 from agents.core.judgement import SocketSeen
 from agents.sentry import cgroups, holders
 from agents.sentry.descriptors import Holder, HolderList
+from agents.sentry.hidden import hidden
 from agents.sentry.tables import Listed, listed
 
 __all__ = ["Sweeper"]
@@ -27,11 +29,15 @@ __all__ = ["Sweeper"]
 
 @dataclass(slots=True)
 class Sweeper:
-    """Sweeps this machine; ``close`` it. One user at a time."""
+    """Sweeps this machine; ``close`` it. One user at a time.
+
+    ``unheld``: what the last sweep found that no descriptor stands for.
+    """
 
     _list: HolderList = field(default_factory=HolderList, init=False)
     _rows: list[Holder] = field(default_factory=list, init=False)
     _held: list[SocketSeen] = field(default_factory=list, init=False)
+    unheld: list[SocketSeen] = field(default_factory=list, init=False)
     _top: Path | None = field(default_factory=cgroups.mount, init=False)
 
     def sweep(self, *, thorough: bool = True) -> list[SocketSeen]:
@@ -41,7 +47,8 @@ class Sweeper:
         if rows != self._rows:  # rule 5
             seen = {(each.pid, each.inode): self._seen(each) for each in rows}
             self._rows, self._held = rows, [seen[key] for key in sorted(seen)]
-        return [*map(_unowned, self._unheld(before, rows) if thorough else ()), *self._held]
+        self.unheld = self._found(self._unheld(before, rows)) if thorough else []
+        return [*self.unheld, *self._held]
 
     def close(self) -> None:
         """Let the kernel's list go."""
@@ -55,6 +62,18 @@ class Sweeper:
         again = self._list.read()
         lone = (lone & listed().keys()) - {each.inode for each in again}
         return [before[inode] for inode in lone]
+
+    def _found(self, unheld: list[Listed]) -> list[SocketSeen]:
+        """Say who has these (rule 2)."""
+        who = hidden(frozenset(each.inode for each in unheld))
+        nobodys = [each for each in unheld if each.inode not in who]
+        somebodys = [
+            found
+            for each in unheld
+            for pid in who.get(each.inode, ())
+            if (found := holders.in_hands_of(pid, _unowned(each), self._top)) is not None
+        ]
+        return [*map(_unowned, nobodys), *somebodys]
 
     def _cgroup(self, holder: Holder) -> str:
         """Rule 4."""

@@ -226,7 +226,7 @@ class Watch:
             self._proven()
         self._do_what_is_asked()
         if self._proof.busy:
-            self._sweep(quick=True)
+            self._sweep(Sweep(quick=True))
         elif self._doors is not None and ready & set(self._doors.filenos):
             self._apply(self._doors.look(self._networks.within))
         self._apply(WakeUp())
@@ -270,7 +270,7 @@ class Watch:
                 acted = Acted(command, self._act(command))
                 waiting.extendleft(reversed(self._sentry.handle(acted, self._parts.now())))
             elif sweep:
-                self._sweep(quick=command.quick)
+                self._sweep(command)
 
     def _act(self, act: Act) -> Result:
         """Rule 8."""
@@ -284,11 +284,12 @@ class Watch:
         undone = self._parts.undo is not None and self._parts.undo(act.finding, namespace)
         return Result.DONE if undone else Result.FAILED
 
-    def _sweep(self, *, quick: bool) -> None:
-        if not quick:
+    def _sweep(self, sweep: Sweep) -> None:
+        if not sweep.quick:
             for event in self._networks.polled():
                 self._apply(event, sweep=False)
-        sockets = self._sockets.seen(self._networks.all, quick=quick)
+        everywhere = self._networks.all
+        sockets = self._sockets.seen(everywhere, quick=sweep.quick, unheld=sweep.unheld)
         strangers = {seen.pid for seen, _ in self._sentry.content(sockets)}
         done = SweepDone(
             sockets=tuple(sockets),
@@ -296,7 +297,7 @@ class Watch:
             within=self._networks.within,
         )
         self._apply(done, sweep=False)
-        if not quick:
+        if not sweep.quick:
             node = NetworkChanged(netns=_NODE, standing=frozenset(self._blind()) | self._loaded())
             self._apply(node, sweep=False)
             self._tell_health()

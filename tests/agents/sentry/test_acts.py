@@ -162,3 +162,18 @@ def test_nothing_is_left_open(arena):
         acts.kill(Kill(holder.pid, holder.started + 1))
         assert len(list(Path("/proc/self/fd").iterdir())) == within
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize("way", ["ring", "registered"])
+def test_a_socket_that_no_descriptor_stands_for_cannot_be_muted(way):
+    process = subprocess.Popen(
+        (sys.executable, "-m", "tests.agents.sentry.holding", way),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        pid, inode, _ = map(int, process.stdout.readline().split())
+        assert acts.mute(Mute(pid, started(pid), inode)) is Result.FAILED
+    finally:
+        process.communicate(timeout=10)

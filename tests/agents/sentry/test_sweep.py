@@ -125,11 +125,13 @@ def test_a_holder_is_found_wherever_it_hides(sweeper, way):
         assert judge(seen, Allowances()).verdict is Verdict.CONTENT
 
 
-@pytest.mark.parametrize("way", ["ring", "flight"])
-def test_a_socket_that_no_process_holds_is_found_by_its_table(sweeper, way):
-    with holder(way) as (_, inode, space):
+@pytest.mark.parametrize("way", ["ring", "registered", "flight"])
+def test_a_socket_that_no_descriptor_stands_for_is_found_with_who_has_it(sweeper, way):
+    with holder(way) as (pid, inode, space):
         (seen,) = found(sweeper, inode)
-        assert (seen.pid, seen.netns, seen.ethertype) == (0, space, 3)
+        assert (seen.pid, seen.netns, seen.ethertype) == (pid if way != "flight" else 0, space, 3)
+        assert bool(seen.started) is bool(seen.pid)
+        assert sweeper.unheld == [seen]
         assert judge(seen, Allowances()).verdict is Verdict.CONTENT
         quick = sweeper.sweep(thorough=False)
         assert inode not in {each.inode for each in quick}
