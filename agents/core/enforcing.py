@@ -101,7 +101,15 @@ class Reach:
 
 
 _UNDONE: Final = frozenset(
-    (What.MIRROR_LINK, What.TC_MIRROR, What.XDP, What.NFT_COPY, What.NFLOG_BIND, What.BPF_FOREIGN)
+    (
+        What.MIRROR_LINK,
+        What.TC_MIRROR,
+        What.XDP,
+        What.NFT_COPY,
+        What.XT_COPY,
+        What.NFLOG_BIND,
+        What.BPF_FOREIGN,
+    )
 )
 _WOULD: Final = {Kill: "kill", Mute: "mute", Undo: "undo"}
 _ACTION: Final = {Kill: "killed", Mute: "muted", Undo: "undone"}

@@ -41,6 +41,8 @@ class What(StrEnum):
     """A program stands in front of a link."""
     NFT_COPY = "nft_copy"
     """A rule of nftables (iptables-nft included) copies packets or hands them to a program."""
+    XT_COPY = "xt_copy"
+    """A rule of legacy iptables copies packets or hands them to a program."""
     NFLOG_BIND = "nflog_bind"
     """A program listens to a group of NFLOG or a queue of NFQUEUE."""
     BPF_FOREIGN = "bpf_foreign"

@@ -4,7 +4,7 @@
    announcement is read, and then everything is asked for anew. So what stands is known whatever
    was lost or stood before, and what passed in between is told too.
 2. Listeners of NFLOG and NFQUEUE are announced by nobody, nor are BPF programs of tcx and their
-   like (`attached`): they are asked for at every sweep.
+   like (`attached`), nor the rules of legacy iptables: they are asked for at every sweep.
 3. What the kernel does not tell is named in `blind`, in one word each.
 4. What is declared as the operator's own (`mirrors`) is a finding of that kind.
 """
@@ -22,6 +22,7 @@ from agents.core.mirrors import declared
 from agents.core.sentry import Finding, NetworkChanged, What
 from agents.sentry.attached import Programs
 from agents.sentry.copies import found_in, interfaces, listeners, passed
+from agents.sentry.legacy import copies
 from agents.sentry.namespaces import Namespace
 from agents.sentry.netlink import Message, NetlinkError, announced, ask, attributes, open_socket
 
@@ -76,7 +77,7 @@ class NetWatch:
         with self.namespace.entered():
             self._programs.look_at(links)
         self._network = self._judged(found_in(told), called)
-        self._network |= frozenset(map(self._not_seen, blind))
+        self._network |= frozenset(map(_not_seen, blind))
         return NetworkChanged(
             netns=self.namespace.inode,
             standing=self._network | self._unannounced(),
@@ -85,8 +86,6 @@ class NetWatch:
 
     def poll(self) -> NetworkChanged:
         """Read what is announced by nobody (rule 2)."""
-        with self.namespace.entered():
-            self._programs.look()
         standing = self._network | self._unannounced()
         return NetworkChanged(netns=self.namespace.inode, standing=standing)
 
@@ -98,10 +97,6 @@ class NetWatch:
     def _judged(self, found: frozenset[Finding], called: dict[int, str]) -> frozenset[Finding]:
         """Rule 4."""
         return frozenset(declared(each, called, self._mirrors) for each in found)
-
-    @staticmethod
-    def _not_seen(what: str) -> Finding:
-        return Finding(What.SENTRY_BLIND, (("missing", what),))
 
     def _links(self) -> list[Message]:
         return ask(self._ask_route, _GET_LINK, _LINK_ASKED.pack(0, 0, 0, 0, 0))
@@ -122,16 +117,31 @@ class NetWatch:
         return ask(self._ask_rules, _GET_RULE, _RULE_ASKED.pack(0, 0, 0))
 
     def _unannounced(self) -> frozenset[Finding]:
-        return self._listeners() | self._judged(self._programs.standing, {})
-
-    def _listeners(self) -> frozenset[Finding]:
-        found: frozenset[Finding] = frozenset()
+        """Rule 2."""
         with self.namespace.entered():
-            for kind in ("log", "queue"):
-                with contextlib.suppress(FileNotFoundError):  # The kernel has not loaded it.
-                    table = (_LISTS / f"nfnetlink_{kind}").read_text("ascii")
-                    found |= listeners(kind, table)
-        return found
+            self._programs.look()
+            found = _listening() | _legacy()
+        return found | self._judged(self._programs.standing, {})
+
+
+def _listening() -> frozenset[Finding]:
+    found: frozenset[Finding] = frozenset()
+    for kind in ("log", "queue"):
+        with contextlib.suppress(FileNotFoundError):  # The kernel has not loaded it.
+            table = (_LISTS / f"nfnetlink_{kind}").read_text("ascii")
+            found |= listeners(kind, table)
+    return found
+
+
+def _legacy() -> frozenset[Finding]:
+    try:
+        return copies()
+    except OSError:
+        return frozenset((_not_seen("iptables"),))
+
+
+def _not_seen(what: str) -> Finding:
+    return Finding(What.SENTRY_BLIND, (("missing", what),))
 
 
 def _told(tell: Callable[[], list[Message]], name: str, blind: list[str]) -> list[Message]:

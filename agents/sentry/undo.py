@@ -24,8 +24,9 @@ from agents.sentry.undo_filters import remove_filter
 from agents.sentry.undo_links import detach_xdp, remove_link
 from agents.sentry.undo_programs import detach_program
 from agents.sentry.undo_rules import remove_rule
+from agents.sentry.undo_tables import remove_from_table
 
-__all__ = ["UNDOABLE", "undo"]
+__all__ = ["undo"]
 
 
 def _take_off(finding: Finding) -> bool:
@@ -39,9 +40,8 @@ _UNDOING: Final[Mapping[What, Callable[[Finding], bool]]] = {
     What.TC_MIRROR: remove_filter,
     What.BPF_FOREIGN: _take_off,
     What.NFT_COPY: remove_rule,
+    What.XT_COPY: remove_from_table,
 }
-UNDOABLE: Final = frozenset(_UNDOING)
-"""What `undo` can undo; of everything else it returns False."""
 
 
 def undo(finding: Finding, namespace: Namespace) -> bool:
