@@ -292,6 +292,8 @@ class Driver:
                 self._use_recorder(command)
             case do.SetSentryMode(mode=mode):
                 self._sentry.set_mode(mode)
+            case do.ProveDoors(challenge=challenge):
+                self._sentry.prove(challenge)
             case _:
                 self._use_hands(command)
 

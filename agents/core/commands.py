@@ -35,6 +35,7 @@ __all__ = [
     "PersistRevoked",
     "PersistTrust",
     "Progress",
+    "ProveDoors",
     "RecordCall",
     "ReleaseCall",
     "ResendReceipts",
@@ -276,6 +277,13 @@ class SetSentryMode:
     mode: SentryMode
 
 
+@dataclass(frozen=True, slots=True)
+class ProveDoors:
+    """Let the sentry try every door anew, as an answer to a challenge of the guard's."""
+
+    challenge: str
+
+
 Command = (
     OpenCapture
     | MoveDeadline
@@ -299,6 +307,7 @@ Command = (
     | PersistClock
     | PersistProgress
     | SetSentryMode
+    | ProveDoors
     | Log
 )
 """Whatever `Node.handle` returns."""

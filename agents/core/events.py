@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from agents.core.flow import FlowKey
+from agents.core.health import Health
 from agents.core.packet import Datagram
 from guard.core.evidence import Evidence
 from guard.core.reasons import Reason
@@ -17,9 +18,11 @@ from guard.core.reasons import Reason
 __all__ = [
     "CaptureClosed",
     "CaptureFailed",
+    "Challenged",
     "Counted",
     "Event",
     "GuardTime",
+    "HealthSeen",
     "LeaseRenewed",
     "LimitReached",
     "ReceiptAccepted",
@@ -184,6 +187,20 @@ class RelayReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Challenged:
+    """The guard wants the sentry's doors proven anew; ``challenge`` is what names the answer."""
+
+    challenge: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthSeen:
+    """How the sentry does has changed, or it has answered a challenge."""
+
+    health: Health
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WakeUp:
     """`Node.next_deadline` has come."""
 
@@ -215,6 +232,8 @@ Event = (
     | CaptureClosed
     | RelayFlows
     | RelayReport
+    | Challenged
+    | HealthSeen
     | WakeUp
     | Started
     | Shutdown

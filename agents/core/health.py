@@ -28,6 +28,9 @@ class Lookout(Protocol):
     def set_mode(self, mode: SentryMode) -> None:
         """Let it act, or only report."""
 
+    def prove(self, challenge: str) -> None:
+        """Have every door tried anew; once that is done, the health says so by the challenge."""
+
 
 @dataclass(frozen=True, slots=True)
 class Health:

@@ -1,4 +1,4 @@
-"""Heartbeat receipts: what is armed on the node, said again and again, an empty list included.
+"""Heartbeat receipts: what is armed on the node and how its sentry does, said again and again.
 
 1. One is made at the start, one every so many seconds after it, and one when the agent stops. They
    go by the boot clock and whether or not the guard answers: a node that was cut off shows
@@ -10,6 +10,8 @@
 4. The one at the start and the one at the stop say so: what lies between a stop and the next start
    was captured by nobody, since no agent ran.
 5. Seconds that were slept through are not made up for: a node that wakes makes one, not many.
+6. Each tells the health of the sentry as it was last seen. A change of health makes one at once; a
+   challenge that was answered waits for the next.
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ from collections.abc import Iterable
 
 from agents.core import commands as do
 from agents.core.commands import Command
+from agents.core.health import Health, unproven
 from agents.core.instant import NANOSECONDS, Instant
 from agents.core.receipts import Draft
+from guard.core.enforcement import SentryMode
 from guard.core.receipt import AT_START, AT_STOP, MOST_ARMED, ReceiptKind
 
 __all__ = ["DEFAULT_SECONDS", "Heartbeats"]
@@ -33,6 +37,7 @@ class Heartbeats:
     def __init__(self, seconds: int) -> None:
         self._seconds = seconds
         self._due: int | None = None
+        self.health = unproven(SentryMode.OBSERVE)
 
     def next_deadline(self) -> int | None:
         """Return when `wake_up` has one to make, in boot-clock nanoseconds."""
@@ -48,6 +53,13 @@ class Heartbeats:
             return []
         return self._next(armed, now)  # Rule 5.
 
+    def look(self, health: Health, armed: Iterable[str], now: Instant) -> list[Command]:
+        """Take in how the sentry does, and make one where that has changed (rule 6)."""
+        before, self.health = self.health, health
+        if self._due is None or health.same_as(before):
+            return []
+        return self._next(armed, now)
+
     def stop(self, armed: Iterable[str], now: Instant) -> list[Command]:
         """Make the last one, if there was a first."""
         if self._due is None:
@@ -60,7 +72,7 @@ class Heartbeats:
         return self._receipts(armed, now, **about)
 
     def _receipts(self, armed: Iterable[str], now: Instant, **about: str) -> list[Command]:
-        grants = sorted(armed)
+        grants, health = sorted(armed), self.health.stated()
         parts = [grants[at : at + MOST_ARMED] for at in range(0, len(grants), MOST_ARMED)] or [[]]
         return [
             do.SendReceipt(
@@ -76,6 +88,7 @@ class Heartbeats:
                         **about,
                     },
                     armed=tuple(part),
+                    health=health,
                 )
             )
             for number, part in enumerate(parts, 1)

@@ -16,7 +16,7 @@
 9. Every capture has a receipt for its beginning, its segments and its end, and one that says that
    nothing was captured. What is armed, if only nothing, is stated again and again (`heartbeats`).
 10. The sentry is told its mode at the start and whenever a trust policy changes it. Without a trust
-   policy it observes.
+   policy it observes. A challenge of the guard's has it prove its doors anew.
 
 Longer than other files because it is the one place where every event becomes commands; what could
 be judged apart (admission, leases, watching, the relay, reports) is in files of its own.
@@ -184,6 +184,10 @@ class Node:
                 return self._closed(event, now)
             case on.Started():
                 return [do.SetSentryMode(self._mode), *self._stated.start(self._armed, now)]
+            case on.Challenged(challenge=challenge):
+                return [do.ProveDoors(challenge)]
+            case on.HealthSeen(health=health):
+                return self._stated.look(health, self._armed, now)
             case on.Shutdown():
                 ended = self._end_all(tuple(self._armed), Why.AGENT_STOPPED)
                 return [*ended, *self._stated.stop(self._armed, now)]

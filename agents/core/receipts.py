@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from guard.core import envelope
+from guard.core.nodehealth import NodeHealth
 from guard.core.receipt import FIRST_PREVIOUS, Receipt, ReceiptKind
 
 __all__ = ["Chain", "Draft", "Link"]
@@ -23,7 +24,8 @@ __all__ = ["Chain", "Draft", "Link"]
 class Draft:
     """What a receipt will say, before it is numbered and signed.
 
-    ``grant_id`` None: an incident, or a heartbeat, which names the ``armed`` grants.
+    ``grant_id`` None: an incident, or a heartbeat, which names the ``armed`` grants and tells the
+    node's ``health``.
     """
 
     kind: ReceiptKind
@@ -31,6 +33,7 @@ class Draft:
     grant_id: str | None
     details: Mapping[str, str | int] = field(default_factory=dict)
     armed: tuple[str, ...] = ()
+    health: NodeHealth | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,7 @@ class Chain:
             grant_id=draft.grant_id,
             details=draft.details,
             armed=draft.armed,
+            health=draft.health,
         )
 
     def add(self, signed: bytes) -> Link:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from agents.config import SentryConfig
-from agents.core.events import RelayReport
+from agents.core.events import HealthSeen, RelayReport
 from agents.core.sentry import Incident
 from agents.sentry.cgroups import number_of
 from agents.sentry.doors import Doors
@@ -21,7 +21,7 @@ def reporting(
     config: SentryConfig,
     *,
     now: Callable[[], int],
-    report: Callable[[RelayReport], None],
+    report: Callable[[RelayReport | HealthSeen], None],
     fail: Callable[[BaseException], None],
 ) -> Watch:
     """Make a sentry that reports; ``report`` and ``fail`` are called in its thread.
@@ -38,6 +38,7 @@ def reporting(
             now=now,
             deliver=found,
             fail=fail,
+            health=lambda health: report(HealthSeen(health=health)),
             units=frozenset(config.allow),
             mute=frozenset(config.mute),
             mirrors=frozenset(config.mirrors),

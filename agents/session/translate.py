@@ -16,6 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from agents.core.commands import SendHeartbeat
 from agents.core.events import (
+    Challenged,
     Event,
     GuardTime,
     LeaseRenewed,
@@ -45,6 +46,7 @@ __all__ = [
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MOST_ENVELOPES = 1024
+_NONCE = 32
 
 
 class GarbageError(Exception):
@@ -60,7 +62,7 @@ class SegmentWanted:
     offset: int
 
 
-def from_guard(message: pb.SessionResponse) -> Event | SegmentWanted:
+def from_guard(message: pb.SessionResponse) -> Event | SegmentWanted:  # noqa: PLR0911 - one case per event
     """Translate what the guard says; raises GarbageError."""
     match message.WhichOneof("event"):
         case "trust_update":
@@ -71,6 +73,8 @@ def from_guard(message: pb.SessionResponse) -> Event | SegmentWanted:
             return _renewal(message.lease_renewal)
         case "receipt_accepted":
             return ReceiptAccepted(sequence=message.receipt_accepted.sequence)
+        case "challenge":
+            return _challenge(message.challenge)
         case "segment_wanted":
             wanted = message.segment_wanted
             return SegmentWanted(
@@ -121,6 +125,12 @@ def _renewal(renewal: pb.LeaseRenewal) -> LeaseRenewed | GuardTime:
     if not renewal.grant_ids:
         return GuardTime(guard_time=guard_time)
     return LeaseRenewed(grant_ids=tuple(map(_id, renewal.grant_ids)), guard_time=guard_time)
+
+
+def _challenge(challenge: pb.Challenge) -> Challenged:
+    if len(challenge.nonce) != _NONCE:
+        raise GarbageError("a challenge of another length")
+    return Challenged(challenge=challenge.nonce.hex())
 
 
 def _id(text: str) -> str:

@@ -28,6 +28,7 @@ from guard.core import envelope as dsse
 from guard.core import lifecycle
 from guard.core.fields import encode_base64, format_time
 from guard.core.lifecycle import CaptureEvent, CaptureState
+from guard.core.nodehealth import health_fields
 from guard.core.reasons import Refused
 from guard.core.receipt import FIRST_PREVIOUS, Receipt, ReceiptKind, parse_receipt
 from guard.core.record import Record, RecordKind
@@ -135,8 +136,8 @@ class Receipts:
         }
         if receipt.grant_id is not None:
             body["grant_id"] = receipt.grant_id
-        if receipt.kind is ReceiptKind.HEARTBEAT:
-            body["armed"] = list(receipt.armed)
+        if receipt.health is not None:
+            body |= {"armed": list(receipt.armed), "health": health_fields(receipt.health)}
         if row is not None:
             body["authority_id"] = row.authority_id
         return self.office.record(_RECORDS[receipt.kind], now, body)

@@ -8,6 +8,7 @@
    a `heartbeat` lists every grant that is armed, an empty list included.
 4. A heartbeat names at most `MOST_ARMED` grants, in ascending order; what is more follows in
    further parts. `every` says after how many seconds at the latest the next one is made.
+5. Each part of a heartbeat holds the node's health (`guard.core.nodehealth`), and no other receipt.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from guard.core.fields import (
     require_match,
     require_text,
 )
+from guard.core.nodehealth import NodeHealth, health_fields, take_health
 
 FIRST_PREVIOUS: Final = "0" * 64
 MAX_RECEIPT = 32 * 1024
@@ -97,6 +99,7 @@ class Receipt:
     grant_id: str | None
     details: Mapping[str, str | int]
     armed: tuple[str, ...] = ()
+    health: NodeHealth | None = None
 
     def __post_init__(self) -> None:
         require_match(self.node, NAME, "the receipt's node")
@@ -118,8 +121,10 @@ class Receipt:
         self._require_armed()
 
     def _require_armed(self) -> None:
-        """Hold the list of a heartbeat to rule 4; no other kind has one."""
-        if self.kind is not ReceiptKind.HEARTBEAT:
+        """Hold list and health of a heartbeat to rules 4 and 5; no other kind has them."""
+        heartbeat = self.kind is ReceiptKind.HEARTBEAT
+        require((self.health is not None) == heartbeat, "the health is a heartbeat's, and its part")
+        if not heartbeat:
             require(not self.armed, "only a heartbeat lists what is armed")
             return
         require(len(self.armed) <= MOST_ARMED, "the heartbeat lists too many grants")
@@ -155,8 +160,8 @@ def encode_receipt(receipt: Receipt) -> bytes:
     }
     if receipt.grant_id is not None:
         payload["grant_id"] = receipt.grant_id
-    if receipt.kind is ReceiptKind.HEARTBEAT:
-        payload["armed"] = list(receipt.armed)
+    if receipt.health is not None:
+        payload |= {"armed": list(receipt.armed), "health": health_fields(receipt.health)}
     return canonical.encode(payload)
 
 
@@ -165,8 +170,10 @@ def parse_receipt(payload: bytes) -> Receipt:
     fields = Fields(canonical.decode(payload, limit=MAX_RECEIPT), "receipt")
     kind = fields.choice("kind", ReceiptKind)
     armed: tuple[str, ...] = ()
+    health: NodeHealth | None = None
     if kind is ReceiptKind.HEARTBEAT:
         armed = tuple(fields.text_list("armed", least=0, most=MOST_ARMED))
+        health = take_health(fields.child("health"))
     receipt = Receipt(
         node=fields.text("node"),
         sequence=fields.integer("sequence", least=1, most=_LARGEST),
@@ -176,6 +183,7 @@ def parse_receipt(payload: bytes) -> Receipt:
         grant_id=fields.optional_text("grant_id"),
         details=fields.child("details").rest(),
         armed=armed,
+        health=health,
     )
     fields.finish()
     return receipt

@@ -28,9 +28,11 @@ from agents.kernel.errors import KernelError
 from guard.api.v1 import node_service_pb2 as pb
 from guard.api.v1.reason_pb2 import Reason as WireReason
 from guard.core import envelope
+from guard.core.enforcement import SentryMode
 from guard.core.evidence import Evidence
 from guard.core.instruments import Instrument
 from guard.core.level import Level
+from guard.core.nodehealth import NodeHealth
 from guard.core.receipt import Receipt, ReceiptKind, parse_receipt
 from guard.core.trust import encode_roots
 from tests.agents.core.calls import message, sdp
@@ -130,6 +132,10 @@ class House:
         authority = self.made.approved(instrument, **changes)
         grant = self.made.grant(authority, lease=timedelta(seconds=lease))
         return self.made.evidence(authority, grant)
+
+    def healths(self) -> list[NodeHealth]:
+        """Return what every heartbeat that has come says of the sentry."""
+        return [each.health for each in self.receipts() if each.health is not None]
 
     def receipts(self) -> list[Receipt]:
         """Return every receipt that has come, its signature checked, each once."""
@@ -429,31 +435,56 @@ async def test_stopping_says_so_and_the_chain_goes_on(house: House):
 
 
 async def test_what_is_armed_is_stated_from_the_start_to_the_end(house: House):
-    """An empty list first, then every grant at its time, then that nothing is armed any more."""
+    """An empty list, again once the doors are proven, every grant at its time, an empty list."""
     ticket = house.evidence()
     async with house.running() as agent:
-        await agent.until(lambda: house.stated() == [()])
+        await agent.until(lambda: house.stated() == [(), ()])
         await agent.trust()
         await agent.armed(ticket)
         house.clock.slept += timedelta(seconds=10)
-        await agent.until(lambda: house.stated() == [(), (grant_id(ticket),)])
-    assert house.stated() == [(), (grant_id(ticket),), ()]
+        await agent.until(lambda: house.stated() == [(), (), (grant_id(ticket),)])
+    assert house.stated() == [(), (), (grant_id(ticket),), ()]
     counted = {"every": 10, "armed": 0, "part": 1, "parts": 1}
     assert house.receipts()[0].details == counted | {"at": "start"}
     beats = [each for each in house.receipts() if each.kind is ReceiptKind.HEARTBEAT]
-    assert [each.details.get("at") for each in beats] == ["start", None, "stop"]
+    assert [each.details.get("at") for each in beats] == ["start", None, None, "stop"]
+    assert [each.proven for each in house.healths()] == [False, True, True, True]
+
+
+async def test_a_challenge_is_answered_with_the_next_heartbeat(house: House):
+    """The sentry proves its doors anew; the receipt that follows names the challenge, signed."""
+    async with house.running() as agent:
+        await agent.until(lambda: any(each.proven for each in house.healths()))
+        await agent.session.send(challenge=pb.Challenge(nonce=bytes(range(32))))
+        house.clock.slept += timedelta(seconds=10)
+        await agent.until(lambda: house.healths()[-1].challenge == bytes(range(32)).hex())
+    assert house.healths()[0].challenge == ""
+
+
+async def test_the_sentry_does_what_the_trust_policy_says(house: House):
+    """It observes until a signed policy says otherwise, and that is stated at once."""
+    enforce = tuple(replace(each, sentry=SentryMode.ENFORCE) for each in house.made.policy.nodes)
+    async with house.running() as agent:
+        await agent.trust()
+        await agent.until(lambda: any(each.proven for each in house.healths()))
+        assert {each.mode for each in house.healths()} == {SentryMode.OBSERVE}
+        second = replace(house.made.policy, version=2, nodes=enforce)
+        await agent.session.send(
+            trust_update=pb.TrustUpdate(envelopes=[house.made.sign_policy(second)])
+        )
+        await agent.until(lambda: house.healths()[-1].mode is SentryMode.ENFORCE)
 
 
 async def test_what_was_stated_without_a_guard_comes_when_it_is_back(house: House):
     """A node cut off goes on stating that nothing is armed; the guard gets all of it, chained."""
     async with house.running() as agent:
-        await agent.until(lambda: len(house.stated()) == 1)
+        await agent.until(lambda: len(house.stated()) == 2)
         await house.guard.stop()
         house.clock.slept += timedelta(seconds=10)
         kept = house.folder / "state/receipts"
         await agent.until(lambda: len(list(kept.glob("*.dsse"))) == 2)
         await house.guard.start()
-        await agent.until(lambda: len(house.stated()) == 2)
+        await agent.until(lambda: len(house.stated()) == 3)
 
 
 async def test_segments_left_by_an_earlier_start_are_uploaded(house: House):

@@ -38,6 +38,7 @@ from guard.store.memory import MemoryStore
 from guard.store.shelf import FileShelf
 from guard.store.sqlite import SqliteStore
 from tests.builders.deployment import LOG_NAME, WITNESS_NAME, Deployment, sign
+from tests.builders.healths import OBSERVING
 
 __all__ = ["FakeClock", "House", "NodeHand"]
 
@@ -191,6 +192,7 @@ class NodeHand:
         self.site, self.name = site, name
         self.sequence, self.previous = 0, FIRST_PREVIOUS
         self.signer = site.nodes[name].signer
+        self.health = OBSERVING
 
     @property
     def identity(self) -> Any:
@@ -218,6 +220,7 @@ class NodeHand:
             grant_id=grant_id,
             details=details,
             armed=tuple(sorted(armed or ())),
+            health=self.health if kind is ReceiptKind.HEARTBEAT else None,
         )
         envelope = sign(encode_receipt(made), Kind.RECEIPT, [self.signer])
         self.previous = dsse.digest(envelope)

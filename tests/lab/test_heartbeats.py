@@ -17,6 +17,12 @@ def heartbeats(lab: Deployment) -> list[list[str]]:
     return [each["body"]["armed"] for each in lab.records() if each["kind"] == "node_heartbeat"]
 
 
+def proven(lab: Deployment) -> list[bool]:
+    """Return of every heartbeat receipt whether the sentry's doors had been tried."""
+    healths = [each["body"]["health"] for each in lab.records() if each["kind"] == "node_heartbeat"]
+    return [bool(each["doors"]) for each in healths]
+
+
 def findings(lab: Deployment) -> list[Any]:
     """Return what the guard has found open."""
     return list(lab.json("auditor-1", "status")["findings"])
@@ -24,9 +30,9 @@ def findings(lab: Deployment) -> list[Any]:
 
 def test_what_is_armed_is_in_the_log(own_lab: Deployment) -> None:
     """An empty list at the start, the grant while it is armed, and a chain that a kill leaves whole."""
-    own_lab.wait_for(lambda: heartbeats(own_lab) == [[]], "the start is stated")
+    own_lab.wait_for(lambda: proven(own_lab) == [False, True], "the start is stated")
     own_lab.stop("agent")
-    own_lab.wait_for(lambda: heartbeats(own_lab) == [[], []], "the end is stated")
+    own_lab.wait_for(lambda: heartbeats(own_lab) == [[], [], []], "the end is stated")
 
     own_lab.edit_agent("receipt_seconds = 10")
     own_lab.start_agent()

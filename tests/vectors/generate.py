@@ -29,10 +29,12 @@ from guard.core import envelope as dsse
 from guard.core import sampling
 from guard.core.authority import Authority, encode_authority
 from guard.core.checkpoint import Checkpoint, cosign, sign_checkpoint
+from guard.core.enforcement import Enforcement, SentryMode
 from guard.core.envelope import Kind
 from guard.core.filing import Filing, FilingKind, encode_filing
 from guard.core.instruments import Instrument
 from guard.core.merkle import Tree, leaf_hash
+from guard.core.nodehealth import NodeHealth
 from guard.core.note import parse_note, with_signatures
 from guard.core.receipt import FIRST_PREVIOUS, Receipt, ReceiptKind, encode_receipt
 from guard.core.record import Record, RecordKind, encode_opening, leaf
@@ -155,6 +157,15 @@ def _heartbeat(deployment: Deployment, previous: str) -> bytes:
         time=deployment.now,
         grant_id=None,
         details={"every": 180, "armed": 0, "part": 1, "parts": 1},
+        health=NodeHealth(
+            mode=SentryMode.ENFORCE,
+            enforcement=Enforcement.KILL,
+            doors={"packet_socket": "kill", "raw_socket": "prevent", "xdp_socket": "absent"},
+            programs=hashlib.sha256(
+                b'{"programs":[["rogue_enter",17,"aabbccdd00112233"]]}'
+            ).hexdigest(),
+            challenge=hashlib.sha256(b"a challenge").hexdigest(),
+        ),
     )
     signer = deployment.nodes["node-1"].signer
     return sign(encode_receipt(receipt), Kind.RECEIPT, [signer])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -11,9 +12,12 @@ from hypothesis import strategies as st
 from agents.core import commands as do
 from agents.core import events as on
 from agents.core.commands import Command
+from agents.core.health import Health, unproven
 from agents.core.heartbeats import Heartbeats
 from agents.core.instant import NANOSECONDS
+from guard.core.enforcement import SentryMode
 from guard.core.envelope import Kind
+from guard.core.nodehealth import NodeHealth
 from guard.core.reasons import Reason
 from guard.core.receipt import MAX_RECEIPT, ReceiptKind, encode_receipt, parse_receipt
 from tests.builders.deployment import Deployment, new_id, sign
@@ -45,6 +49,7 @@ def test_the_start_is_stated_with_an_empty_list(play: Playbook):
     assert command.draft.time == play.now.wall
     details = {"every": EVERY, "armed": 0, "part": 1, "parts": 1, "at": "start"}
     assert command.draft.details == details
+    assert command.draft.health == unproven(SentryMode.OBSERVE).stated()
 
 
 def test_nothing_is_stated_before_the_start(play: Playbook):
@@ -124,6 +129,43 @@ def test_the_stop_is_stated_after_the_kernel_was_told(play: Playbook):
     assert last.draft.details["at"] == "stop"
     assert of(commands, do.EndCapture)
     assert heartbeats(play.wait(3 * EVERY)) == []
+
+
+PROVEN = Health("observe", "detect", {"packet_socket": "kill"}, (("rogue", 7, "00" * 8),), "")
+WEAKER = replace(PROVEN, doors={"packet_socket": "detect"})
+
+
+def healths(commands: list[Command]) -> list[NodeHealth | None]:
+    """Return what each heartbeat receipt of these commands says of the sentry."""
+    drafts = [command.draft for command in of(commands, do.SendReceipt)]
+    return [draft.health for draft in drafts if draft.kind is ReceiptKind.HEARTBEAT]
+
+
+def test_a_change_of_health_is_stated_at_once(play: Playbook):
+    """Whatever it is, for better or worse; the next regular one is a whole interval later."""
+    play.tell(on.Started())
+    play.wait(EVERY - 1)
+    assert healths(play.tell(on.HealthSeen(health=PROVEN))) == [PROVEN.stated()]
+    assert healths(play.tell(on.HealthSeen(health=WEAKER))) == [WEAKER.stated()]
+    assert healths(play.tell(on.HealthSeen(health=WEAKER))) == []
+    assert healths(play.wait(EVERY - 1)) == []
+    assert healths(play.wait(1)) == [WEAKER.stated()]
+
+
+def test_an_answer_goes_with_the_next(play: Playbook):
+    """A challenge that was answered, and nothing else, makes none by itself."""
+    play.tell(on.Started())
+    play.tell(on.HealthSeen(health=PROVEN))
+    answered = replace(PROVEN, challenge="ab" * 32)
+    assert healths(play.tell(on.HealthSeen(health=answered))) == []
+    assert healths(play.wait(EVERY)) == [answered.stated()]
+    assert healths(play.tell(on.Shutdown())) == [answered.stated()]
+
+
+def test_health_before_the_start_is_not_stated(play: Playbook):
+    """Rules that nobody carries out yet state nothing; the first one says what was seen."""
+    assert healths(play.tell(on.HealthSeen(health=PROVEN))) == []
+    assert healths(play.tell(on.Started())) == [PROVEN.stated()]
 
 
 @given(count=st.sampled_from([0, 1, 499, 500, 501, 1000, 1203]))

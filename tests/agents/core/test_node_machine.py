@@ -12,7 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from agents.core import commands as do
 from agents.core import events as on
 from agents.core.commands import Command
+from agents.core.health import Health, unproven
 from agents.core.instant import NANOSECONDS, nanoseconds
+from guard.core.enforcement import SentryMode
 from guard.core.evidence import Evidence
 from guard.core.instruments import Instrument
 from guard.core.reasons import Reason
@@ -61,6 +63,7 @@ class NodeMachine(RuleBasedStateMachine):
         self.over: set[str] = set()
         self.receipts: Counter[tuple[str, ReceiptKind]] = Counter()
         self.opened: Counter[str] = Counter()
+        self.health = unproven(SentryMode.OBSERVE)
 
     def see(self, commands: list[Command]) -> None:
         """Hold every command against what may be commanded now."""
@@ -90,6 +93,7 @@ class NodeMachine(RuleBasedStateMachine):
                     self.over.add(name)
                 case do.SendReceipt(draft=draft) if draft.kind is ReceiptKind.HEARTBEAT:
                     assert set(draft.armed) == self.open, "a heartbeat names what is armed"
+                    assert draft.health == self.health.stated(), "and how the sentry does"
                 case do.SendReceipt(draft=draft):
                     self.receipts[draft.grant_id, draft.kind] += 1
                 case _:
@@ -190,10 +194,21 @@ class NodeMachine(RuleBasedStateMachine):
         else:
             self.see(self.play.tell(on.SessionClosed()))
 
+    @rule(door=st.sampled_from(["detect", "kill"]), challenge=st.sampled_from(["", "ab" * 32]))
+    def prove(self, door: str, challenge: str) -> None:
+        """Let the sentry prove its doors; a change of more than the challenge is told at once."""
+        before = self.health
+        self.health = Health("observe", "detect", {"packet_socket": door}, (), challenge)
+        commands = self.play.tell(on.HealthSeen(health=self.health))
+        told = [each for each in commands if isinstance(each, do.SendReceipt)]
+        assert bool(told) == (not self.health.same_as(before))
+        self.see(commands)
+
     @rule()
     def kill(self) -> None:
         """Kill the agent and start it again."""
         self.play.restart()
+        self.health = unproven(SentryMode.OBSERVE)
         self.open.clear()
         self.closing.clear()
         self.see(self.play.tell(on.Started()))

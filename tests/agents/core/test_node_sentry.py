@@ -33,6 +33,13 @@ def nodes(made: Deployment, mode: SentryMode, name: str = "node-1") -> tuple[Nod
     )
 
 
+def test_a_challenge_has_the_doors_proven(play: Playbook):
+    """The guard's challenge goes to the sentry as it is, with or without anything armed."""
+    play.tell(on.Started())
+    commands = play.tell(on.Challenged(challenge="ab" * 32))
+    assert commands == [do.ProveDoors("ab" * 32)]
+
+
 def test_without_a_trust_policy_it_observes():
     """What nobody has signed stops nobody."""
     play = Playbook(trusted=False)

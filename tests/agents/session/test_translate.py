@@ -54,6 +54,9 @@ def test_everything_the_guard_may_say():
         response(
             receipt_accepted=pb.ReceiptAccepted(sequence=3)
         ).SerializeToString(): on.ReceiptAccepted(sequence=3),
+        response(challenge=pb.Challenge(nonce=bytes(range(32)))).SerializeToString(): on.Challenged(
+            challenge=bytes(range(32)).hex()
+        ),
         response(
             segment_wanted=pb.SegmentWanted(capture_id=GRANT, number=1, offset=2)
         ).SerializeToString(): SegmentWanted(grant_id=GRANT, number=1, offset=2),
@@ -84,6 +87,8 @@ def test_everything_the_guard_may_say():
         ),
         response(segment_wanted=pb.SegmentWanted(capture_id="../../etc", number=1)),
         response(segment_stored=pb.SegmentStored(capture_id="", number=1)),
+        response(challenge=pb.Challenge(nonce=b"")),
+        response(challenge=pb.Challenge(nonce=bytes(33))),
     ],
     ids=lambda message: str(message.WhichOneof("event")),
 )

@@ -28,6 +28,7 @@ from guard.core.fields import format_time
 from guard.core.grant import parse_grant
 from guard.core.receipt import FIRST_PREVIOUS, Receipt, ReceiptKind, encode_receipt
 from guard.keys import load_signer
+from tests.builders.healths import OBSERVING
 
 _OPTIONS = [("grpc.ssl_target_name_override", "guard"), ("grpc.enable_http_proxy", 0)]
 
@@ -135,6 +136,7 @@ class Node:
                 grant_id=grant_id,
                 details=details,
                 armed=armed or (),
+                health=OBSERVING if kind is ReceiptKind.HEARTBEAT else None,
             )
             envelope = encode(sign(encode_receipt(receipt), Kind.RECEIPT, self._signer))
             self._previous = digest(envelope)

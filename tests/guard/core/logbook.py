@@ -15,6 +15,7 @@ from guard.core.receipt import FIRST_PREVIOUS, Receipt, ReceiptKind, encode_rece
 from guard.core.reconciliation import Reconciliation
 from guard.core.record import Record, RecordKind
 from tests.builders.deployment import NOW, Deployment
+from tests.builders.healths import OBSERVING
 
 __all__ = ["AUTHORITY", "EVERY", "LEASE", "Hand", "Logbook"]
 
@@ -139,6 +140,7 @@ class Hand:
         self.log, self.name = log, name
         self.sequence, self.previous = 0, FIRST_PREVIOUS
         self.cut = False
+        self.health = OBSERVING
         self.kept: list[tuple[RecordKind, dict[str, Any]]] = []
 
     def say(
@@ -162,6 +164,7 @@ class Hand:
             grant_id=grant_id,
             details=said,
             armed=tuple(sorted(armed)),
+            health=self.health if kind is ReceiptKind.HEARTBEAT else None,
         )
         unsigned = dsse.Envelope(
             payload=encode_receipt(receipt), kind=dsse.Kind.RECEIPT, signatures=()

@@ -33,6 +33,7 @@ from tests.builders.chronicle import (
     swapped,
 )
 from tests.builders.deployment import Deployment, sign
+from tests.builders.healths import OBSERVING
 
 HOUR = timedelta(hours=1)
 
@@ -918,6 +919,7 @@ async def test_a_heartbeat_that_names_fewer_than_it_counts(log: Chronicle) -> No
         time=log.now,
         grant_id=None,
         details={"every": EVERY, "armed": 1, "part": 1, "parts": 1},
+        health=OBSERVING,
     )
     await log.node.send(sign(encode_receipt(made), Kind.RECEIPT, [log.node.signer]))
     assert kinds(quiet(log, log.site.now, log.now).discrepancies) == ["not_heard"]

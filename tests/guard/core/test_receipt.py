@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from guard.core import canonical
+from guard.core.enforcement import Enforcement
+from guard.core.nodehealth import MOST_DOORS
 from guard.core.reasons import Reason
 from guard.core.receipt import (
     FIRST_PREVIOUS,
@@ -20,6 +22,7 @@ from guard.core.receipt import (
     parse_receipt,
 )
 from tests.builders.deployment import NOW, new_id
+from tests.builders.healths import OBSERVING, enforcing
 from tests.guard.core.refusals import refuses
 
 DETAILS: dict[ReceiptKind, dict[str, str | int]] = {
@@ -53,6 +56,7 @@ def receipt(kind: ReceiptKind = ReceiptKind.ARMED, **changes: Any) -> Receipt:
         "grant_id": None if kind in ABOUT_NONE else new_id(),
         "details": DETAILS[kind],
         "armed": (new_id(),) if kind is ReceiptKind.HEARTBEAT else (),
+        "health": OBSERVING if kind is ReceiptKind.HEARTBEAT else None,
     }
     return Receipt(**(fields | changes))
 
@@ -152,19 +156,51 @@ BEAT = DETAILS[ReceiptKind.HEARTBEAT]
         {"details": BEAT | {"part": 0}},
         {"details": BEAT | {"part": 2}},
         {"details": BEAT | {"at": "noon"}},
-        {"kind": ReceiptKind.ARMED, "details": {}, "armed": (ONE,), "grant_id": ONE},
+        {
+            "kind": ReceiptKind.ARMED,
+            "details": {},
+            "armed": (ONE,),
+            "grant_id": ONE,
+            "health": None,
+        },
+        {"health": None},
+        {
+            "kind": ReceiptKind.INCIDENT,
+            "details": {"what": "xdp"},
+            "armed": (),
+            "health": OBSERVING,
+        },
     ],
     ids=str,
 )
 def test_what_a_heartbeat_lists(changes: dict[str, Any]) -> None:
-    """Its list is in order, bounded and nobody else's; its numbers are in their ranges."""
+    """List and health are a heartbeat's alone; both are in their form, and its numbers in range."""
     with refuses(Reason.DOCUMENT_MALFORMED):
         receipt(**({"kind": ReceiptKind.HEARTBEAT} | changes))
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda v: v.pop("health"),
+        lambda v: v.pop("armed"),
+        lambda v: v["health"].update(mode="enforce", enforcement="prevent"),
+        lambda v: v["health"].update(more=1),
+    ],
+)
+def test_what_is_no_heartbeat(edit: Callable[[dict[str, Any]], object]) -> None:
+    """Without its health, or with one that its doors do not bear out, it is no heartbeat."""
+    value = json.loads(encode_receipt(receipt(ReceiptKind.HEARTBEAT)))
+    edit(value)
+    with refuses(Reason.DOCUMENT_MALFORMED):
+        parse_receipt(canonical.encode(value))
+
+
 def test_a_full_heartbeat_fits() -> None:
-    """As many grants as one heartbeat may list are read back, and so is none."""
-    for count in (0, 500):
+    """As many grants and doors as one heartbeat may list are read back, and so are none."""
+    doors = {f"{'a' * 37}_{number:02}": "prevent" for number in range(MOST_DOORS)}
+    full = replace(enforcing(Enforcement.PREVENT), doors=doors, challenge="ab" * 32)
+    for count, health in ((0, replace(OBSERVING, doors={})), (500, full)):
         armed = tuple(f"00000000-0000-4000-8000-{number:012}" for number in range(count))
-        made = receipt(ReceiptKind.HEARTBEAT, armed=armed)
+        made = receipt(ReceiptKind.HEARTBEAT, armed=armed, health=health)
         assert parse_receipt(encode_receipt(made)) == made
