@@ -2,13 +2,14 @@
 
 1. A filing counts when a key that the trust policy in force gives the person whom it names has
    signed it, and nobody else. Any other is none, whatever the guard put on record.
-2. A fault is a finding of the guard's reconciliation about a node; it lasts until it is closed.
+2. A fault is a finding of the guard's reconciliation about a node; it lasts until it is closed. One
+   about a grant disrupts that grant alone; any other, all that the node ran meanwhile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from guard.core import envelope as dsse
@@ -50,6 +51,7 @@ class SampleCommitment:
 @dataclass(frozen=True, slots=True)
 class _Fault:
     node: str
+    grant_id: str | None
     what: str
     began: datetime
     ended: datetime | None = None
@@ -77,10 +79,11 @@ class Filed:
             case RecordKind.FINDING:
                 key, what = fields.text("key"), fields.text("what")
                 began = fields.optional_time("since") or record.time
-                self._faults[key] = _Fault(fields.optional_text("node") or "", what, began)
+                node, grant_id = fields.optional_text("node"), fields.optional_text("grant_id")
+                self._faults[key] = _Fault(node or "", grant_id, what, began)
             case RecordKind.FINDING_CLOSED:
                 if fault := self._faults.get(key := fields.text("key")):
-                    self._faults[key] = _Fault(fault.node, fault.what, fault.began, record.time)
+                    self._faults[key] = replace(fault, ended=record.time)
             case _:
                 pass
 
@@ -97,11 +100,14 @@ class Filed:
         """Return the reviews of periods that a moment belongs to."""
         return tuple(e for e in self._filings if e.period and e.period.contains(entered))
 
-    def disruptions(self, node: str, begun: datetime, end: datetime) -> Iterator[Disruption]:
-        """Yield a node's faults that touch a time."""
+    def disruptions(
+        self, node: str, grant_id: str, begun: datetime, end: datetime
+    ) -> Iterator[Disruption]:
+        """Yield the faults that touch a grant on a node in its time (rule 2)."""
         for each in self._faults.values():
+            about = each.node == node and each.grant_id in {None, grant_id}
             lasts = each.ended is None or each.ended >= begun
-            if each.node == node and each.began < end and lasts:
+            if about and each.began < end and lasts:
                 yield Disruption(what=each.what, began=each.began, ended=each.ended)
 
 

@@ -11,8 +11,9 @@
    who approved from its signatures; who entered it from authority and request; begin, end and why
    from the node's receipts and the guard's stops; counts from the receipts; node and the key that
    it signs with (the equipment) from the trust policy; disruptions from the reconciliation's
-   findings about that node; the overseer's certificate, the review and the deletion from their own
-   records. Minutes, costs and results of an investigation are not known here, and not invented.
+   findings about the grant, and those about its node and no grant; the overseer's certificate, the
+   review and the deletion from their own records. Minutes, costs and results of an investigation
+   are not known here, and not invented.
    The statutes' entry is that of the data into the equipment: who registered an authority entered
    reference, identifier, times and recipients, when it was registered. Who asked for a capture
    under it, and when, stands beside.
@@ -218,7 +219,9 @@ class UseBook:
             drops=_counted(capture, "drops"),
             extends=self._earlier(story),
             disruptions=tuple(
-                self.filed.disruptions(granted.node, granted.time, granted.not_after)
+                self.filed.disruptions(
+                    granted.node, granted.grant_id, granted.time, granted.not_after
+                )
             ),
             certificates=self.filed.certificates(grant_id=granted.grant_id, index=entered.index),
             reviews=self.filed.reviews(granted.time),

@@ -14,6 +14,7 @@ from guard.app.filings import Filings
 from guard.core import envelope as dsse
 from guard.core.fields import encode_base64, format_time
 from guard.core.filing import Filing, FilingKind, encode_filing
+from guard.core.findings import Finding, FindingKind
 from guard.core.instruments import Instrument
 from guard.core.receipt import ReceiptKind
 from guard.core.record import RecordKind
@@ -116,6 +117,36 @@ async def test_the_union_of_fields_is_in_every_entry(log: Chronicle) -> None:
     assert {name: made[name] for name in expected} == expected
     assert len(made["order_sha256"]) == 64
     assert {each["why"] for each in made["ended"]} == {"stopped"}
+
+
+async def test_a_disruption_is_told_of_the_captures_that_it_touched(log: Chronicle) -> None:
+    """A fault of one capture is not on another's certificate; one of the node is on both."""
+    one, other = await log.grant(), await log.grant()
+    made = book(log)
+    at = len(log.records())
+    found = [
+        Finding(
+            kind=FindingKind.GRANTED_NOT_ARMED,
+            since=log.now,
+            detail="",
+            node="node-1",
+            grant_id=one,
+        ),
+        Finding(kind=FindingKind.NODE_SILENT, since=log.now, detail="", node="node-1"),
+        Finding(kind=FindingKind.NODE_SILENT, since=log.now, detail="", node="node-2"),
+    ]
+    for index, each in enumerate(found, at):
+        made.apply(index, log.office.record(RecordKind.FINDING, log.now, each.body()))
+    assert [each.what for use in made.find(one) for each in use.disruptions] == [
+        "granted_not_armed",
+        "node_silent",
+    ]
+    assert [each.what for use in made.find(other) for each in use.disruptions] == ["node_silent"]
+    closed = {"key": found[0].key, "what": found[0].kind.value}
+    made.apply(at + len(found), log.office.record(RecordKind.FINDING_CLOSED, log.now, closed))
+    (use,), (aside,) = made.find(one), made.find(other)
+    assert [each.ended for each in use.disruptions] == [log.now, None]
+    assert [each.ended for each in aside.disruptions] == [None]
 
 
 async def test_refused_requests_and_tests_are_uses_too(log: Chronicle) -> None:
