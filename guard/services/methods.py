@@ -3,6 +3,7 @@
 1. A method without a row, and a row without a method, stop the server from starting.
 2. A caller who is none of a row's kinds is turned away. There is no kind for "anybody".
 3. ``decides`` marks the methods whose every refusal is put on record, the wrong role included.
+   Those that show records are among them: who tried to read what is not theirs is on record too.
 4. The comment of every method in ``proto/`` ends with the same words; a test holds them together.
 """
 
@@ -69,13 +70,13 @@ METHODS: Final[Mapping[str, Method]] = MappingProxyType(
         f"{_API}.CaptureService/ListCaptures": Method(callers=_PEOPLE),
         f"{_API}.CaptureService/FetchCapture": Method(callers=_LEGAL | _OPERATOR, decides=True),
         f"{_API}.NodeService/Session": Method(callers=_NODE),
-        f"{_API}.AuditService/ReadRecords": Method(callers=_AUDITOR),
+        f"{_API}.AuditService/ReadRecords": Method(callers=_AUDITOR, decides=True),
         f"{_API}.AuditService/ListFindings": Method(callers=_PEOPLE),
         f"{_API}.AuditService/CommitSample": Method(callers=_AUDITOR, decides=True),
         f"{_API}.AuditService/FileCertificate": Method(callers=_LEGAL, decides=True),
         f"{_API}.AuditService/FileReview": Method(callers=_AUDITOR, decides=True),
         f"{_API}.AuditService/GetCheckpoint": Method(callers=_PEOPLE | _NODE),
-        f"{_API}.AuditService/GetInclusionProof": Method(callers=_AUDITOR),
+        f"{_API}.AuditService/GetInclusionProof": Method(callers=_AUDITOR, decides=True),
         f"{_API}.AuditService/GetConsistencyProof": Method(callers=_PEOPLE | _NODE),
         f"{_API}.TrustService/PublishTrustPolicy": Method(callers=_PEOPLE, decides=True),
         f"{_API}.TrustService/GetTrustPolicy": Method(callers=_PEOPLE | _NODE),

@@ -344,7 +344,12 @@ def test_records_are_for_auditors(person: str, as_: As) -> None:
     """Those who implement captures cannot read who entered what."""
     assert as_(person, "log", "entries").denied() == "caller_role_wrong"
     assert as_(person, "log", "verify").denied() == "caller_role_wrong"
+    assert as_(person, "log", "prove", "0").denied() == "caller_role_wrong"
     assert as_(person, "log", "checkpoint").code == 0
+    denied = as_("auditor-1", "log", "entries", "--kind", "request_denied", "--json").json()
+    tried = [each["body"] for each in denied["records"] if each["body"]["principal"] == person]
+    methods = [each["method"].rpartition("/")[2] for each in tried[-3:]]
+    assert methods == ["ReadRecords", "ReadRecords", "GetInclusionProof"]
 
 
 def test_a_log_that_shrank_is_said_loudly(live: Running, as_: As) -> None:
