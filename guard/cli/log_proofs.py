@@ -2,7 +2,8 @@
 
 1. A proof is a c2sp.org/tlog-proof@v1. Its extra data is the record's opening; where that is not at
    hand, or too large for a proof, it is the entry itself.
-2. A proof is verified before it is kept or shown: its checkpoint's signatures and quorum, and that
+2. A proof that shows a record is kept so that nobody else on this machine reads it.
+3. A proof is verified before it is kept or shown: its checkpoint's signatures and quorum, and that
    the extra data hashes to the leaf that is proven.
 """
 
@@ -57,7 +58,7 @@ class Proven:
 def verify_proof(
     proof: bytes, policy: LogPolicy, *, now: datetime, max_age: timedelta | None = None
 ) -> Proven:
-    """Verify a proof and what it shows (rule 2); raises Refused or Discrepant."""
+    """Verify a proof and what it shows (rule 3); raises Refused or Discrepant."""
     parsed = parse_proof(proof)
     head = trusted_head(parsed.checkpoint, policy, now=now, max_age=max_age)
     record = _opening(parsed.extra)
@@ -107,7 +108,9 @@ def prove(
         _check(invocation, check, policy)
         return
     if check is not None or index is None:
-        raise UsageTroubleError("name the INDEX of a record, or a proof with --check FILE")
+        raise UsageTroubleError(
+            "name the INDEX of a record or a proof with --check FILE, one of them"
+        )
     if where is None and (policy or records):
         raise UsageTroubleError("name the log with --log DIR or --log URL")
     proof, trusted, age = (
@@ -120,7 +123,7 @@ def prove(
     if proven.index != index:
         raise TroubleError("another record was proven than the one asked for; refused")
     if out is not None:
-        write_whole(out, proof, mode=0o644)
+        write_whole(out, proof, mode=0o644 if proven.record is None else 0o600)
     _say(invocation, proven, proof, f" The proof is in {out}." if out else "")
 
 

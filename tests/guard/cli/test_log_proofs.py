@@ -26,6 +26,7 @@ def test_a_record_is_proven_from_tiles_and_checked_offline(case: Case, tmp_path:
     kept, proof = case.log.export(case.entries), tmp_path / "proof"
     made = case.command("prove", str(AT), "--records", kept, "--out", proof)
     assert made.code == 0, made
+    assert stat.S_IMODE(proof.stat().st_mode) == 0o600  # it shows what auditors alone may read
     for path in sorted(case.log.folder.rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()
     said = check(case, proof).json()
@@ -42,6 +43,7 @@ def test_an_entry_is_proven_without_its_record(index: int, case: Case, tmp_path:
     assert case.command("prove", str(index), "--out", proof).code == 0
     said = check(case, proof).json()
     entry = case.entries[index]
+    assert stat.S_IMODE(proof.stat().st_mode) == 0o644
     assert (said["kind"], said["digest"]) == (entry.kind, entry.digest.hex())
     assert said["body"] is None
 
