@@ -89,6 +89,7 @@ def verify(
         return
     if roots is not None and records is None:
         raise UsageTroubleError("--roots is for --records FILE")
+    pinned = None if records is None else pinned_roots(invocation, roots)
     files = open_public_log(where)
     trusted = log_policy(invocation, files, policy)
     note = read_file(checkpoint) if checkpoint else files.checkpoint()
@@ -102,9 +103,8 @@ def verify(
         counts = _audited(files, log, head, older, records)
         _say_entries(invocation, counts, older)
         report = None
-        if records is not None:
+        if records is not None and pinned is not None:
             size = _covered(invocation, log, head, records, trusted)
-            pinned = pinned_roots(invocation, roots)
             report = _exported(log, head, size, records, pinned)
         elif policy is None and invocation.folder is not None:
             report = _fetched(invocation, log, head)
@@ -223,6 +223,7 @@ def _say_end(
         "origin": head.checkpoint.origin,
         "size": head.size,
         "root": head.root.hex(),
+        "cosigned_at": format_time(head.cosigned_at),
         "witnesses": {name: format_time(time) for name, time in head.witnesses.items()},
         "kinds": dict(sorted(kinds.items())),
         "records": None if report is None else report.json(),

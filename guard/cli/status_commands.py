@@ -53,6 +53,7 @@ def status(invocation: Invocation) -> None:
         "trust_expires_at": format_time(policy.expires_at),
         "certificate_expires_at": format_time(until),
         "log_size": seen.head.size,
+        "log_cosigned_at": format_time(seen.head.cosigned_at),
         "live_captures": live,
         "findings": [_finding_json(each) for each in found],
     }

@@ -372,6 +372,7 @@ def test_status_and_lists_are_for_everybody(as_: As) -> None:
     for person, role in (("legal-1", "legal"), ("lead-1", "approver")):
         answer = as_(person, "status", "--json").json()
         assert (answer["name"], answer["roles"]) == (person, [role])
+        assert answer["log_cosigned_at"].endswith("Z")
     assert [each["name"] for each in as_("lead-1", "node", "list", "--json").json()["nodes"]] == [
         "node-1"
     ]
