@@ -69,7 +69,9 @@ def load_config(path: Path) -> Config:
     """Read a configuration file; raises ConfigError, which names the file."""
     try:
         text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
     try:
         return parse_config(text, path.parent)

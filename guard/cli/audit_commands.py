@@ -114,7 +114,7 @@ def nothing(
 
 def _window(start: datetime, end: datetime) -> Window:
     if start >= end:
-        raise UsageTroubleError("the period is empty: --to is after --from")
+        raise UsageTroubleError("the period is empty: --to must be after --from")
     return Window(not_before=start, not_after=end)
 
 

@@ -103,7 +103,8 @@ def _from_guard(invocation: Invocation, purpose: str, history: B, mark: int) -> 
         with shown_progress(_READING, head.size) as progress:
             _, marked = _take(history, entries, heads, progress, mark)
         remember(invocation.profile, seen)
-    source = f"{_vouched(head)}{seen.words}."
+    continued = f", and continue the {seen.before.size} seen before" if seen.before else ""
+    source = f"{_vouched(head)}{continued}."
     return Told(history=history, records=head.size, source=source, marked=marked)
 
 

@@ -21,7 +21,7 @@ class _Id(click.ParamType[str]):
         try:
             return str(uuid.UUID(str(value)))
         except ValueError:
-            self.fail("not an id; list them with the command's `list`", param, ctx)
+            self.fail("not an id; `authority list` and `capture list` show them", param, ctx)
 
 
 ID = _Id()

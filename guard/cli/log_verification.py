@@ -66,8 +66,8 @@ class Seen:
 
     @property
     def words(self) -> str:
-        """How it relates to the one before."""
-        return f", and continues the {self.before.size} records seen before" if self.before else ""
+        """How it relates to the one before, to end a sentence with."""
+        return f"; it continues the {self.before.size} records seen before" if self.before else ""
 
 
 def checked_checkpoint(

@@ -95,7 +95,11 @@ def calea(
     told = _told(invocation, "report calea", records, roots)
     uses = [e for e in told.history.find(wanted) if isinstance(wanted, int) or _is_grant(e)]
     if not uses:
-        raise TroubleError("no grant has this id, nor one under an authority of it")
+        raise TroubleError(
+            "this record is no grant, denial or incident; `log entries` shows which are"
+            if isinstance(wanted, int)
+            else "no grant has this id, nor one under an authority of it"
+        )
     found = [certification(each) for each in uses]
     made = _head("Certification of interception, 47 CFR 1.20004(a)", invocation, told)
     made |= found[0] if len(found) == 1 else {"entries": found}
@@ -186,7 +190,7 @@ def _told(
 
 def _window(start: datetime, end: datetime) -> Window:
     if start >= end:
-        raise UsageTroubleError("the period is empty: --to is after --from")
+        raise UsageTroubleError("the period is empty: --to must be after --from")
     return Window(not_before=start, not_after=end)
 
 

@@ -44,7 +44,9 @@ def load_witness_config(path: Path) -> WitnessConfig:
     """Read a configuration file. Raises WitnessConfigError."""
     try:
         values = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise WitnessConfigError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
         raise WitnessConfigError(f"cannot read {path}: {error}") from error
     wrong = ", ".join(sorted((values.keys() - _OPTIONAL) ^ _KEYS))
     if wrong:
