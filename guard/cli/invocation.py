@@ -106,6 +106,7 @@ def _shared_options() -> list[click.Parameter]:
         click.Option(
             ["--json"],
             is_flag=True,
+            is_eager=True,  # before any other value can be wrong
             expose_value=False,
             callback=_set_json,
             help="Print JSON for machines.",

@@ -101,6 +101,9 @@ def _end(invocation: Invocation, error: Exception) -> int:
         case click.Abort():
             _say("stopped; nothing was done")
         case click.ClickException():
+            if invocation.json_only:
+                said, *_ = error.format_message().splitlines()
+                Output.line({"error": said, "reason": None, "status": error.exit_code})
             error.show()
             return error.exit_code
         case BrokenPipeError():

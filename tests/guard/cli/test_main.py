@@ -84,6 +84,17 @@ def test_wrong_usage_is_status_2(words: tuple[str, ...], callguard: Callguard) -
     assert answer.err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("--json", "nothing"), ("audit", "ended", "no-id", "--json"), ("log", "--json", "prove", "x")],
+)
+def test_wrong_usage_is_told_to_machines(words: tuple[str, ...], callguard: Callguard) -> None:
+    """With --json what is wrong is one object on standard output, as of any other failure."""
+    answer = callguard(*words)
+    assert (answer.code, answer.json()["status"], answer.json()["reason"]) == (2, 2, None)
+    assert answer.json()["error"] in answer.err
+
+
 def test_words_too_many_are_not_repeated(callguard: Callguard) -> None:
     """Half a number that stands alone for want of quotes is not printed again."""
     answer = callguard("authority", "show", "+49", "231251234")
