@@ -34,6 +34,7 @@ __all__ = [
     "detach_from",
     "link_ids",
     "links",
+    "map_id",
     "own",
     "program",
     "program_ids",
@@ -75,6 +76,15 @@ class Attached:
 def program(identity: int) -> int:
     """Return a descriptor of the program with this number; raises OSError."""
     return call(_PROGRAM_BY_ID, struct.pack("<III", identity, 0, 0))
+
+
+def map_id(descriptor: int) -> int:
+    """Return the number of a map; raises KernelError."""
+    try:
+        told = _info(descriptor, bytes(_MAP_INFO.size))
+    except OSError as error:
+        raise refused("reading about a map", error) from error
+    return int(_MAP_INFO.unpack(told)[1])
 
 
 def described(descriptor: int) -> Program:

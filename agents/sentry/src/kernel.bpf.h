@@ -53,8 +53,13 @@ struct net {
 	struct ns_common ns;
 } BY_NAME;
 
+struct mnt_namespace {
+	struct ns_common ns;
+} BY_NAME;
+
 struct nsproxy {
 	struct net *net_ns;
+	struct mnt_namespace *mnt_ns;
 } BY_NAME;
 
 struct task_struct {
@@ -95,12 +100,53 @@ struct packet_sock {
 	__u16 num;
 } BY_NAME;
 
+struct super_block {
+	unsigned int s_dev;
+	unsigned long s_magic;
+} BY_NAME;
+
 struct inode {
+	struct super_block *i_sb;
 	unsigned long i_ino;
 } BY_NAME;
 
+struct qstr {
+	const unsigned char *name;
+} BY_NAME;
+
+struct dentry {
+	struct dentry *d_parent;
+	struct qstr d_name;
+	struct inode *d_inode;
+} BY_NAME;
+
+struct vfsmount {
+	struct dentry *mnt_root;
+} BY_NAME;
+
+struct mount {
+	struct vfsmount mnt;
+	struct mount *mnt_parent;
+	int mnt_group_id;
+} BY_NAME;
+
+struct path {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+} BY_NAME;
+
 struct file {
+	struct path f_path;
 	struct inode *f_inode;
+} BY_NAME;
+
+struct sk_buff {
+	unsigned int len;
+	unsigned char *data;
+} BY_NAME;
+
+struct bpf_map {
+	__u32 id;
 } BY_NAME;
 
 #endif

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0)
 /*
  * Refuses who wants a socket that can hear content, inside the kernel: EPERM, and nothing is made.
+ * So it does with who wants to read what a media daemon has in memory (shield_memory.bpf.h), or to
+ * be rid of all this (shield_pins.bpf.h).
  *
  * Built twice. Once as what the kernel's own security functions ask before they answer (fmod_ret;
  * it works whatever modules are in `lsm=`), once as a security module's hooks (lsm), which load
@@ -34,6 +36,11 @@ static __attribute__((noinline)) int refuse(__u32 family, __u32 type, __u32 prot
 		return 0;
 	tell(family, type, protocol, way, due == STOP ? DENIED : REPORTED);
 	return due == STOP ? -EPERM : 0;
+}
+
+static __always_inline bool is_canary(void)
+{
+	return settings.canary && below(settings.canary);
 }
 
 /* `number` is what the socket is to hear from now on (as in the packet), 0: what it hears already */
@@ -90,3 +97,6 @@ int BPF_PROG(file_receive, struct file *file)
 
 	return sock ? refuse_held(sock, 0, BY_RECEIVED) : 0;
 }
+
+#include "shield_memory.bpf.h"
+#include "shield_pins.bpf.h"

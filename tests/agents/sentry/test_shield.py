@@ -5,6 +5,7 @@ What it does where it is taken is tested in virtual machines (tests/vm).
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from agents.sentry.cgroups import OwnCgroup
 from agents.sentry.rogue import Scope
 from agents.sentry.shield import Flavour, Shield
 
+ROGUE = Path("agents/sentry/rogue.bpf").read_bytes()
 pytestmark = pytest.mark.privileged
 
 
@@ -47,7 +49,10 @@ def test_a_kernel_takes_it_or_says_why_not_and_nothing_is_left(scope, flavour):
 
 def test_what_cannot_be_attached_is_closed_and_said(scope, monkeypatch):
     def taken(packed, *, settings):
-        return load(Path("agents/sentry/rogue.bpf").read_bytes(), settings=settings)
+        maps, ours = load(packed, settings=settings), load(ROGUE, settings=settings)
+        for each in (*maps.programs.values(), *ours.maps.values()):
+            os.close(each)
+        return skeleton.Skeleton(maps=maps.maps, programs=ours.programs)
 
     def unattached(program):
         raise KernelError("no")
