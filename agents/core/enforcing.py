@@ -107,7 +107,6 @@ _UNDONE: Final = frozenset(
         What.XDP,
         What.NFT_COPY,
         What.XT_COPY,
-        What.NFLOG_BIND,
         What.BPF_FOREIGN,
     )
 )

@@ -1,7 +1,8 @@
 """Which sockets can hear a call's content, and who may hold one: the sentry's one table.
 
 1. Capable of content is a packet socket that hears IP, a VLAN, or everything; an AF_XDP socket;
-   and a raw IP socket of a protocol that carries voice, or carries IP in a tunnel.
+   a raw IP socket of a protocol that carries voice, or carries IP in a tunnel; and a socket that
+   listens to a group of NFLOG or a queue of NFQUEUE.
 2. Free is what control needs and no call travels in: ICMP, IGMP, OSPF, VRRP, sockets that only
    send, and packet sockets bound to ARP, LLDP, EAPOL and their like.
 3. What the table does not know of a packet socket or of a raw socket is content: the lists of what
@@ -19,6 +20,7 @@ from enum import StrEnum
 from typing import Final
 
 __all__ = [
+    "AF_NETLINK",
     "AF_PACKET",
     "AF_XDP",
     "SOCK_RAW",
@@ -33,6 +35,7 @@ __all__ = [
 
 AF_INET: Final = 2
 AF_INET6: Final = 10
+AF_NETLINK: Final = 16
 AF_PACKET: Final = 17
 AF_XDP: Final = 44
 SOCK_RAW: Final = 3
@@ -102,7 +105,8 @@ class SocketSeen:
     ``inode`` is the socket's, ``netns`` that of the socket's network namespace. ``ethertype`` is in
     host order, 0 but for packet sockets; ``ifindex`` 0 means every interface. ``comm`` is the
     kernel's name of the process: it is for people, and decides nothing. ``started`` is the moment
-    of the process's start in ticks (proc(5)), 0 when unknown.
+    of the process's start in ticks (proc(5)), 0 when unknown. ``listens`` names the group of NFLOG
+    or the queue of NFQUEUE that a socket of nfnetlink is bound to ("nflog 5"), "" for any other.
     """
 
     pid: int
@@ -118,6 +122,7 @@ class SocketSeen:
     ifindex: int
     comm: str = field(repr=False)
     started: int = 0
+    listens: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +174,8 @@ def _capability(seen: SocketSeen) -> tuple[bool, str]:
     """Say whether content can come through a socket, and what kind it is (rules 1 to 3)."""
     if seen.family == AF_XDP:
         return True, "xdp"
+    if seen.family == AF_NETLINK and seen.listens:
+        return True, seen.listens.partition(" ")[0]
     if seen.family == AF_PACKET:
         return _looked_up(seen.ethertype, _FREE_ETHERTYPES, _CONTENT_ETHERTYPES, "packet_other")
     if seen.family in {AF_INET, AF_INET6} and seen.type == SOCK_RAW:

@@ -2,7 +2,7 @@
 
 1. Every sweep brings all sockets that could hear content, with who holds them. What `judgement`
    calls content is told once, and again only after a sweep without it.
-2. Every look at a namespace brings all its links, filters, rules and listeners that copy packets,
+2. Every look at a namespace brings all its links, filters, programs and rules that copy packets,
    and those that passed since the last look. The same holds: each is told once until it is gone.
 3. A change in a network makes a sweep due at once: who sets up a mirror wants to listen.
 4. An attempt that the kernel reports as it is made is told at once and asks for sweeps, now and at
@@ -260,7 +260,8 @@ class Sentry:
     ) -> list[Command]:
         if seen.inode in self._muted:
             return []
-        incident = Incident(what=What.CAPTURE_SOCKET, details=_who(seen, judged, holder))
+        what = What.NFLOG_BIND if seen.listens else What.CAPTURE_SOCKET
+        incident = Incident(what=what, details=_who(seen, judged, holder))
         return self._against(against_holder(seen, self._reach), incident, tell=tell)
 
     def _changed(self, changed: NetworkChanged, now: int) -> list[Command]:
@@ -361,6 +362,7 @@ def _who(seen: SocketSeen, judged: Judgement, holder: Holder | None) -> dict[str
         "netns": seen.netns,
         "interface": seen.ifindex,
         "protocol": seen.ethertype if seen.family == AF_PACKET else seen.protocol,
+        **({"listens": seen.listens} if seen.listens else {}),
         **({"cgroup": seen.cgroup} if seen.cgroup else {}),
     }
     if holder is not None and holder.login_uid is not None:

@@ -44,7 +44,7 @@ class What(StrEnum):
     XT_COPY = "xt_copy"
     """A rule of legacy iptables copies packets or hands them to a program."""
     NFLOG_BIND = "nflog_bind"
-    """A program listens to a group of NFLOG or a queue of NFQUEUE."""
+    """A group of NFLOG or a queue of NFQUEUE is listened to by somebody who may not."""
     BPF_FOREIGN = "bpf_foreign"
     """A BPF program, none of the agent's, reads packets as a traffic filter."""
     BPF_LOADED = "bpf_loaded"

@@ -7,8 +7,7 @@
    that is a BPF program.
 3. nftables: `dup`, `fwd`, `queue`, `log` to a group, and the same as targets of iptables-nft. A
    `log` without a group writes addresses to the kernel's log and no content.
-4. Listeners: /proc/net/netfilter/nfnetlink_log and nfnetlink_queue.
-5. Octets that are no such message are no finding and no error.
+4. Octets that are no such message are no finding and no error.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from typing import Final, NamedTuple
 from agents.core.sentry import Finding, What
 from agents.sentry.netlink import Message, attributes, listed, number, text
 
-__all__ = ["RULE_ADDED", "Interface", "found_in", "interfaces", "listeners", "passed"]
+__all__ = ["RULE_ADDED", "Interface", "found_in", "interfaces", "passed"]
 
 _NEW_LINK, _NEW_FILTER = 16, 44
 RULE_ADDED: Final = (10 << 8) | 6  # NFNL_SUBSYS_NFTABLES, NFT_MSG_NEWRULE
@@ -183,14 +182,3 @@ def _rule(payload: bytes) -> Iterator[Finding]:
                 ("expression", target or name),
             )
             yield Finding(What.NFT_COPY, where)
-
-
-def listeners(kind: str, table: str) -> frozenset[Finding]:
-    """Return who listens by one of the two lists (rule 4); ``kind`` is "log" or "queue"."""
-    found = set()
-    for line in table.splitlines():
-        fields = line.split()
-        if len(fields) > 1 and fields[0].isdecimal() and fields[1].lstrip("-").isdecimal():
-            where = (("kind", kind), ("group", int(fields[0])), ("port", int(fields[1])))
-            found.add(Finding(What.NFLOG_BIND, where))
-    return frozenset(found)

@@ -3,8 +3,8 @@
 1. The kernel announces links and traffic control (rtnetlink), and rules (nftables, group 7): each
    announcement is read, and then everything is asked for anew. So what stands is known whatever
    was lost or stood before, and what passed in between is told too.
-2. Listeners of NFLOG and NFQUEUE are announced by nobody, nor are BPF programs of tcx and their
-   like (`attached`), nor the rules of legacy iptables: they are asked for at every sweep.
+2. BPF programs of tcx and their like (`attached`) are announced by nobody, nor are the rules of
+   legacy iptables: they are asked for at every sweep.
 3. What the kernel does not tell is named in `blind`, in one word each.
 4. What is declared as the operator's own (`mirrors`) is a finding of that kind.
 """
@@ -15,13 +15,12 @@ import contextlib
 import struct
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Final
 
 from agents.core.mirrors import declared
 from agents.core.sentry import Finding, NetworkChanged, What
 from agents.sentry.attached import Programs
-from agents.sentry.copies import found_in, interfaces, listeners, passed
+from agents.sentry.copies import found_in, interfaces, passed
 from agents.sentry.legacy import copies
 from agents.sentry.namespaces import Namespace
 from agents.sentry.netlink import Message, NetlinkError, announced, ask, attributes, open_socket
@@ -38,7 +37,6 @@ _TC: Final = struct.Struct("=BxxxiIII")
 _RULE_ASKED: Final = struct.Struct("=BBH")
 _KIND = 1
 _CLSACT: Final = {b"ingress\0": (0xFFFF_FFF2,), b"clsact\0": (0xFFFF_FFF2, 0xFFFF_FFF3)}
-_LISTS: Final = Path("/proc/thread-self/net/netfilter")
 
 
 class NetWatch:
@@ -120,17 +118,8 @@ class NetWatch:
         """Rule 2."""
         with self.namespace.entered():
             self._programs.look()
-            found = _listening() | _legacy()
+            found = _legacy()
         return found | self._judged(self._programs.standing, {})
-
-
-def _listening() -> frozenset[Finding]:
-    found: frozenset[Finding] = frozenset()
-    for kind in ("log", "queue"):
-        with contextlib.suppress(FileNotFoundError):  # The kernel has not loaded it.
-            table = (_LISTS / f"nfnetlink_{kind}").read_text("ascii")
-            found |= listeners(kind, table)
-    return found
 
 
 def _legacy() -> frozenset[Finding]:

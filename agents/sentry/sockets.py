@@ -2,7 +2,8 @@
 
 1. The kernel is asked (`sweep`). A thorough sweep, every `_THOROUGH` or when it is asked for, looks
    for sockets that no descriptor stands for as well, and these stand until the next.
-2. A kernel that does not tell has each namespace's sockets listed, and looked for in the processes
+2. Who listens to NFLOG and NFQUEUE is looked for whenever a sweep is not a quick one (`listeners`).
+3. A kernel that does not tell has each namespace's sockets listed, and looked for in the processes
    (`listing`).
 """
 
@@ -13,6 +14,7 @@ from typing import Final
 
 from agents.core.judgement import SocketSeen
 from agents.kernel.errors import KernelError
+from agents.sentry.listeners import Listeners
 from agents.sentry.listing import Listing
 from agents.sentry.namespaces import Namespace
 from agents.sentry.sweep import Sweeper
@@ -29,6 +31,7 @@ class Sockets:
         self._now = now
         self._listing = Listing(now)
         self._sweeper = None if portable else _sweeper()
+        self._listeners = Listeners()
         self._unheld: list[SocketSeen] = []
         self._thorough = 0
 
@@ -46,6 +49,17 @@ class Sockets:
         self, namespaces: tuple[Namespace, ...], *, quick: bool, unheld: bool
     ) -> list[SocketSeen]:
         """Return every socket that could hear content, once for each holder."""
+        listening = self._listeners.standing if quick else self._listeners.look(namespaces)
+        return [*self._held(namespaces, quick=quick, unheld=unheld), *listening]
+
+    def close(self) -> None:
+        """Let go of the kernel's list."""
+        if self._sweeper is not None:
+            self._sweeper.close()
+
+    def _held(
+        self, namespaces: tuple[Namespace, ...], *, quick: bool, unheld: bool
+    ) -> list[SocketSeen]:
         if self._sweeper is None:
             return self._listing.sweep(namespaces)
         now = self._now()
@@ -55,11 +69,6 @@ class Sockets:
             self._thorough = now + _THOROUGH
             self._unheld = self._sweeper.unheld
         return sockets if thorough else [*self._unheld, *sockets]
-
-    def close(self) -> None:
-        """Let go of the kernel's list."""
-        if self._sweeper is not None:
-            self._sweeper.close()
 
 
 def _sweeper() -> Sweeper | None:

@@ -16,7 +16,8 @@ import atheris
 with atheris.instrument_imports(include=["agents.sentry", "agents.core"]):
     from agents.core.mirrors import declared
     from agents.core.sentryevents import Finding
-    from agents.sentry.copies import found_in, interfaces, listeners, passed
+    from agents.sentry.copies import found_in, interfaces, passed
+    from agents.sentry.listeners import groups, ports
     from agents.sentry.netlink import messages
     from agents.sentry.xtables import FAMILIES, INFO, copying, entries, read_info, without
 
@@ -31,7 +32,9 @@ def one_input(octets: bytes) -> None:
     elif kind < b"\xc0":
         check_tables(rest)
     else:
-        check_findings(listeners("log", rest.decode("utf-8", "replace")))
+        table = rest.decode("utf-8", "replace")
+        assert all(0 <= port < 1 << 32 for _, port in groups("nflog", table))
+        assert all(0 <= each < 1 << 32 for each in ports(table))
 
 
 def check_messages(octets: bytes) -> None:

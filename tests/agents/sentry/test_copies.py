@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.core.sentry import Finding, What
-from agents.sentry.copies import RULE_ADDED, found_in, listeners, passed
+from agents.sentry.copies import RULE_ADDED, found_in, passed
 from tests.agents.sentry.test_netlink import attribute
 
 UP = 1
@@ -132,16 +132,6 @@ def test_other_rules_are_not_found(name, data):
     assert whats(rule(name, data)) == []
 
 
-def test_listeners_are_found_with_their_groups():
-    table = "    5  30310 0 2 65535    100  1\n"
-    (found,) = listeners("log", table)
-    assert dict(found.where) == {"kind": "log", "group": 5, "port": 30310}
-    (found,) = listeners("queue", "    3 -4194 0 2 65531  0  0  0  1\n")
-    assert dict(found.where)["port"] == -4194
-    assert listeners("log", "") == frozenset()
-    assert listeners("log", "nothing of the kind\n\n1\n") == frozenset()
-
-
 @given(st.sampled_from((16, 44, RULE_ADDED, 1)), st.binary(max_size=120))
 def test_any_octets_are_no_error(kind, payload):
     assert isinstance(found_in([(kind, payload)]), frozenset)
@@ -164,8 +154,3 @@ def test_no_cut_and_no_changed_octet_is_an_error(message, data):
     changed = payload[:at] + data.draw(st.binary(min_size=1, max_size=1)) + payload[at + 1 :]
     for each in found_in([(kind, payload[:cut]), (kind, changed)]):
         assert isinstance(each, Finding)
-
-
-@given(st.text(max_size=200))
-def test_any_list_is_no_error(table):
-    assert isinstance(listeners("log", table), frozenset)

@@ -150,28 +150,6 @@ def test_a_link_that_came_and_went_is_found(place):
     assert place.found(What.MIRROR_LINK, 5)
 
 
-def test_who_listens_to_a_group_is_found(place):
-    script = (
-        "import socket,struct,sys\n"
-        "s=socket.socket(16,3,12); s.bind((0,0))\n"
-        "s.send(struct.pack('<IHHII',28,(4<<8)|1,5,1,0)+struct.pack('>BBH',2,0,5)"
-        "+struct.pack('<HHB3x',5,1,1))\n"
-        "assert struct.unpack_from('<i',s.recv(4096),16)[0]==0\n"
-        "print('ready',flush=True); sys.stdin.read()"
-    )
-    process = subprocess.Popen(
-        ["ip", "netns", "exec", place.name, sys.executable, "-c", script],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    try:
-        assert process.stdout.readline() == b"ready\n"
-        (told,) = place.found(What.NFLOG_BIND)
-        assert (told["kind"], told["group"], told["port"]) == ("log", 5, process.pid)
-    finally:
-        process.communicate(timeout=10)
-
-
 def test_a_namespace_that_ends_is_let_go(place):
     """The sentry's own sockets keep no namespace and no link alive."""
     place.swept(1)
