@@ -28,20 +28,26 @@ class Doors:
     """Loaded when made; ``close`` it. One user at a time.
 
     ``identify`` says who a process is, by its id. ``within`` is the number of the cgroup where
-    attempts count, None for the whole node.
+    attempts count, None for the whole node. ``pins`` is the folder in which what enforces is
+    pinned, so that it outlives the agent; None: it does not.
     """
 
-    def __init__(self, identify: Callable[[int], Holder], *, within: int | None = None) -> None:
+    def __init__(
+        self,
+        identify: Callable[[int], Holder],
+        *,
+        within: int | None = None,
+        pins: Path | None = None,
+    ) -> None:
         self._identify = identify
-        self._tiers = Tiers(within=within)
+        self._tiers = Tiers(within=within, folder=pins)
         self._top: Path | None = cgroups.mount()
         self._proven = dict.fromkeys(Door, Tier.DETECT)
 
     @property
     def filenos(self) -> tuple[int, ...]:
-        """The descriptors that are readable when something was tried: one or none."""
-        entrance = self._tiers.entrance
-        return () if entrance is None else (entrance.fileno(),)
+        """The descriptors that are readable when something was tried."""
+        return self._tiers.filenos
 
     @property
     def canaries(self) -> frozenset[int]:
@@ -76,13 +82,11 @@ class Doors:
 
     def allow(self, cgroup_id: int, until_ns: int) -> None:
         """Let a cgroup's processes open what they like until then, while the stamp is fresh."""
-        if self._tiers.entrance is not None:
-            self._tiers.entrance.allow(cgroup_id, until_ns)
+        self._tiers.allow(cgroup_id, until_ns)
 
     def disallow(self, cgroup_id: int) -> None:
         """Take that back."""
-        if self._tiers.entrance is not None:
-            self._tiers.entrance.disallow(cgroup_id)
+        self._tiers.disallow(cgroup_id)
 
     def protect(self, cgroup_id: int) -> None:
         """Let nobody else trace or read the processes of a cgroup."""
@@ -96,8 +100,7 @@ class Doors:
 
     def beat(self, now_ns: int) -> None:
         """Put the agent's stamp."""
-        if self._tiers.entrance is not None:
-            self._tiers.entrance.beat(now_ns)
+        self._tiers.beat(now_ns)
 
     def look(self, within: frozenset[int] | None = None) -> Attempted:
         """Return what was tried since the last time; ``within`` as for `Attempted`."""
@@ -110,7 +113,8 @@ class Doors:
 
     def status(self) -> dict[str, Any]:
         """Say which tier holds, at each door and in all; from any thread."""
-        refusal = {"refusal": self._tiers.refusal} if self._tiers.refusal else {}
+        told = {"refusal": self._tiers.refusal, "unpinned": self._tiers.unpinned}
+        refusal = {name: why for name, why in told.items() if why}
         doors = {door.value: tier.value for door, tier in self._proven.items()}
         return {"tier": weakest(self._proven).value, "doors": doors, **refusal}
 

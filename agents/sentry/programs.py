@@ -34,6 +34,7 @@ __all__ = [
     "detach_from",
     "link_ids",
     "links",
+    "map_entries",
     "map_id",
     "own",
     "program",
@@ -80,11 +81,20 @@ def program(identity: int) -> int:
 
 def map_id(descriptor: int) -> int:
     """Return the number of a map; raises KernelError."""
+    return _map_info(descriptor)[1]
+
+
+def map_entries(descriptor: int) -> int:
+    """Return how many entries a map may have, a ring buffer octets; raises KernelError."""
+    return _map_info(descriptor)[4]
+
+
+def _map_info(descriptor: int) -> tuple[int, ...]:
     try:
         told = _info(descriptor, bytes(_MAP_INFO.size))
     except OSError as error:
         raise refused("reading about a map", error) from error
-    return int(_MAP_INFO.unpack(told)[1])
+    return _MAP_INFO.unpack(told)
 
 
 def described(descriptor: int) -> Program:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import platform
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cache
@@ -35,7 +36,7 @@ from agents.kernel.events import EventRing
 from agents.sentry.processes import need_hosts_numbers, started
 from agents.sentry.programs import described
 
-__all__ = ["Deed", "Entrance", "Rogue", "Scope", "Way"]
+__all__ = ["STALE_NS", "Deed", "Entrance", "Rogue", "Scope", "Way", "parsed"]
 
 _FOLDER: Final = Path(__file__).parent
 _PROGRAMS: Final = ("rogue.bpf", "rogue_calls.bpf")  # the second without io_uring's tracepoint
@@ -44,7 +45,8 @@ _EVENT: Final = struct.Struct("<QQQIIIIIIIHH16s")
 _RING_OCTETS: Final = 1 << 17
 _FIRST: Final = bytes(4)
 _NO_LOGIN: Final = 0xFFFF_FFFF
-_STALE_NS: Final = 5_000_000_000
+STALE_NS: Final = 5_000_000_000
+"""Boot-clock nanoseconds after which an agent's stamp says nothing any more."""
 
 
 class Way(IntEnum):
@@ -143,7 +145,7 @@ class Entrance:
     Raises KernelError where this kernel does not take it. `covers_io_uring` says which one it took.
     """
 
-    def __init__(self, scope: Scope, *, stale_ns: int = _STALE_NS) -> None:
+    def __init__(self, scope: Scope, *, stale_ns: int = STALE_NS) -> None:
         need_hosts_numbers()
         self.covers_io_uring = True
         self._loaded = self._load(scope.settings(stale_ns))
@@ -195,13 +197,23 @@ class Entrance:
         """Return what is loaded for it: names, ids and tags, as the kernel tells them."""
         return tuple(described(each) for each in self._loaded.programs.values())
 
+    @property
+    def maps(self) -> Mapping[str, int]:
+        """The maps' descriptors, by name: what has to be pinned to be adopted."""
+        return self._loaded.maps
+
+    @property
+    def links(self) -> Mapping[str, int]:
+        """The links' descriptors, by the names of their programs."""
+        return self._links
+
     def fileno(self) -> int:
         """Return the descriptor; it is readable when something was reported."""
         return self._ring.fileno()
 
     def reports(self) -> list[Rogue]:
         """Return what was reported since the last time."""
-        return [_parsed(record) for record in self._ring.records()]
+        return [parsed(record) for record in self._ring.records()]
 
     def lost(self) -> int:
         """Return how many reports found no room, since the start."""
@@ -252,7 +264,8 @@ def _map(maps: dict[str, int], name: str, key: int, value: int) -> Map:
     return Map.taken(maps[name], name=name, key=key, value=value)
 
 
-def _parsed(record: bytes) -> Rogue:
+def parsed(record: bytes) -> Rogue:
+    """Read one report as the programs write it."""
     at, started, cgroup, pid, uid, login, netns, family, kind, protocol, way, deed, comm = (
         _EVENT.unpack(record)
     )
