@@ -86,7 +86,7 @@ __all__ = [
 
 EVERY: Final = 250_000_000
 """Nanoseconds between two sweeps at the most."""
-CLOSE: Final = 20_000_000
+CLOSE: Final = 15_000_000
 """The same where a descriptor could be passed on."""
 BURST: Final = {
     1_000_000: False,

@@ -31,7 +31,7 @@ from typing import Any, Final
 
 from agents.core.enforcing import Act, Acted, Kill, Mute, Reach, Result
 from agents.core.health import Health
-from agents.core.judgement import Allowances
+from agents.core.judgement import Allowances, SocketSeen
 from agents.core.sentry import (
     Event,
     Finding,
@@ -174,6 +174,8 @@ class Watch:
                 self._epoll.register(self._wake, select.EPOLLIN)
                 if self._parts.scope is not None or self._parts.cgroup is not None:
                     self._parts.deliver(Incident(what=What.SENTRY_SCOPED, details={}))
+                if self._parts.scope is not None:  # or nothing would count in the first sweep
+                    self._refresh()
                 self._look()
                 self._proof.hold()
                 self._proven()
@@ -251,12 +253,15 @@ class Watch:
     def _look_around(self, ready: set[int]) -> None:
         now = self._parts.now()
         if now >= self._refreshed + _REFRESH:
-            self._refreshed = now
-            for event in self._networks.refresh():
-                self._apply(event)
+            self._refresh()
         anew = now >= self._looked + _ANEW
         self._looked = now if anew else self._looked
         for event in self._networks.announced(ready, anew=anew):
+            self._apply(event)
+
+    def _refresh(self) -> None:
+        self._refreshed = self._parts.now()
+        for event in self._networks.refresh():
             self._apply(event)
 
     def _apply(self, event: Event, *, sweep: bool = True) -> None:
@@ -288,8 +293,7 @@ class Watch:
         if not sweep.quick:
             for event in self._networks.polled():
                 self._apply(event, sweep=False)
-        everywhere = self._networks.all
-        sockets = self._sockets.seen(everywhere, quick=sweep.quick, unheld=sweep.unheld)
+        sockets = self._seen(sweep)
         strangers = {seen.pid for seen, _ in self._sentry.content(sockets)}
         done = SweepDone(
             sockets=tuple(sockets),
@@ -303,6 +307,14 @@ class Watch:
             self._tell_health()
         self._sweeps += 1
         self._last = self._parts.now()
+
+    def _seen(self, sweep: Sweep) -> list[SocketSeen]:
+        """Return what is held; what canaries hold while they try the doors is nobody's capture."""
+        everywhere = self._networks.all
+        sockets = self._sockets.seen(everywhere, quick=sweep.quick, unheld=sweep.unheld)
+        if self._doors is None or not self._proof.busy:
+            return sockets
+        return [each for each in sockets if each.cgroup_id not in self._doors.canaries]
 
     def _blind(self) -> list[Finding]:
         """Rule 4."""

@@ -18,7 +18,7 @@ from pyroute2 import netns
 
 from agents.sentry.cgroups import OwnCgroup
 
-__all__ = ["Arena", "Outcome", "compiled"]
+__all__ = ["Arena", "Outcome", "Timed", "compiled"]
 
 _SOURCE = Path(__file__).with_name("escapes.c")
 
@@ -33,6 +33,13 @@ class Outcome(NamedTuple):
     killed: int
     refused: int
     survived: int
+    packets: int
+
+
+class Timed(NamedTuple):
+    """What an attacker had of it: how long it lived, in microseconds, and what it heard."""
+
+    lived: int
     packets: int
 
 
@@ -73,6 +80,21 @@ class Arena:
             timeout=60,
         )
         return Outcome(*(int(each) for each in done.stdout.split()[1::2]))
+
+    def timed(self, way: str, kind: str, times: int, *group: str, handed: int = -1) -> list[Timed]:
+        """Let an attacker try so often in a group, which is given as the words that enter it."""
+        done = subprocess.run(
+            [*group, *self.command(self.program, "timed", way, kind, times)],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+            pass_fds=[handed] if handed >= 0 else [],
+            env=os.environ | {"HANDED": str(handed)},
+        )
+        rows = [Timed(*map(int, line.split())) for line in done.stdout.splitlines()]
+        assert len(rows) == times
+        return rows
 
     @contextmanager
     def held(self, way: str, kind: str, group: OwnCgroup, handed: int = -1):

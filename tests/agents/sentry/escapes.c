@@ -6,6 +6,9 @@
  *   escapes WAY KIND TIMES     tries so often, each time in a process of its own, and writes
  *                              "killed K refused R survived S packets P"; packets are those that a
  *                              child counted, or that stand in the memory that it shares with us
+ *   escapes timed WAY KIND TIMES   tries so often, and hears whatever it can for as long as it lives, a
+ *                              second at the most; writes a line for each: the microseconds from just
+ *                              before the try to the last sign of life, and the packets counted
  *   escapes hold WAY KIND      tries once, writes the process id of who has the socket in the end,
  *                              and lets that one wait until our input ends
  */
@@ -30,14 +33,15 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { OP_SOCKET = 45, OP_BIND = 56, READ_MS = 20 };
+enum { OP_SOCKET = 45, OP_BIND = 56, READ_MS = 20, LIVES_MS = 1000 };
 
 static struct shared {
 	volatile int refused, packets, opened;
 	volatile pid_t holder;
+	volatile uint64_t asked, alive;
 	char heard[4096];
 } *shared;
-static int family = AF_PACKET, type = SOCK_RAW, protocol, hold;
+static int family = AF_PACKET, type = SOCK_RAW, protocol, hold, timed;
 static int handed = -1; /* the end of a socket pair on which a descriptor comes */
 
 static uint64_t now_ms(void)
@@ -47,18 +51,29 @@ static uint64_t now_ms(void)
 	return now.tv_sec * 1000ull + now.tv_nsec / 1000000;
 }
 
+static uint64_t now_us(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000ull + now.tv_nsec / 1000;
+}
+
 static void listen_on(int fd)
 {
-	uint64_t end = now_ms() + READ_MS;
+	uint64_t end = now_ms() + (timed ? LIVES_MS : READ_MS);
 
 	shared->opened = 1;
 	if (hold) {
 		shared->holder = getpid();
 		pause();
 	}
-	while (now_ms() < end)
+	while (now_ms() < end) {
+		shared->alive = now_us();
 		if (recv(fd, shared->heard, sizeof(shared->heard), MSG_DONTWAIT) > 0)
 			shared->packets++;
+		if (timed)
+			sched_yield();
+	}
 }
 
 static int result(long fd)
@@ -245,10 +260,79 @@ static int shared_table(void)
 
 	close(next);
 	hold = 0;
+	int later = timed;
+
+	timed = 0;
 	waitpid(clone(in_clone, stack + 65536, CLONE_FILES | CLONE_VM | SIGCHLD, NULL), NULL, 0);
 	hold = kept;
+	timed = later;
 	shared->packets = 0;
 	return next;
+}
+
+/* the same, and then no descriptor is left: the kernel goes on to fill a ring that stays mapped */
+static int shared_table_mapped(void)
+{
+	int fd = shared_table(), version = TPACKET_V2;
+	struct tpacket_req size = {.tp_block_size = 4096, .tp_block_nr = 8, .tp_frame_size = 2048, .tp_frame_nr = 16};
+	uint64_t end = now_ms() + (timed ? LIVES_MS : READ_MS);
+
+	if (setsockopt(fd, SOL_PACKET, PACKET_VERSION, &version, sizeof(version)) ||
+	    setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &size, sizeof(size)))
+		return -1;
+	char *ring = mmap(NULL, 8 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	close(fd);
+	for (unsigned at = 0; now_ms() < end; shared->alive = now_us()) {
+		volatile struct tpacket2_hdr *head = (void *)(ring + 2048 * at);
+
+		if (head->tp_status & TP_STATUS_USER) {
+			shared->packets++;
+			head->tp_status = TP_STATUS_KERNEL;
+			at = (at + 1) % 16;
+		} else
+			sched_yield();
+	}
+	_exit(0);
+}
+
+/* a process that is meant to die opens it into a ring that we share, and never a descriptor of it */
+static int shared_ring(void)
+{
+	struct ring ring;
+	int none[1] = {-1};
+	uint64_t end = now_ms() + (timed ? LIVES_MS : READ_MS);
+
+	if (ring_open(&ring, 0) < 0 || syscall(427, ring.fd, IORING_REGISTER_FILES, none, 1) < 0)
+		return -1;
+	struct io_uring_sqe *entry = ring_entry(&ring, 0);
+	entry->opcode = OP_SOCKET;
+	entry->fd = family;
+	entry->off = type;
+	entry->len = protocol;
+	entry->file_index = 1;
+	__atomic_store_n(ring.tail, 1, __ATOMIC_RELEASE);
+	pid_t child = fork();
+	if (!child)
+		_exit(syscall(426, ring.fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0));
+	waitpid(child, NULL, 0);
+	for (unsigned at = 1; now_ms() < end; at++, shared->alive = now_us()) {
+		entry = ring_entry(&ring, at % 4);
+		entry->opcode = IORING_OP_RECV;
+		entry->flags = IOSQE_FIXED_FILE;
+		entry->addr = (uint64_t)shared->heard;
+		entry->len = 1024;
+		entry->msg_flags = MSG_DONTWAIT;
+		__atomic_store_n(ring.tail, at + 1, __ATOMIC_RELEASE);
+		syscall(426, ring.fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0);
+		unsigned done = *ring.done_head;
+		while (done != *(volatile unsigned *)ring.done_tail)
+			if (ring.done[done++ % 8].res > 0 && at > 1)
+				shared->packets++;
+		__atomic_store_n(ring.done_head, done, __ATOMIC_RELEASE);
+		sched_yield();
+	}
+	_exit(0);
 }
 
 static int received(void)
@@ -261,6 +345,7 @@ static int received(void)
 
 	if (recvmsg(handed, &message, 0) < 0 || !CMSG_FIRSTHDR(&message))
 		return -1;
+	shared->asked = shared->alive = now_us();
 	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(fd));
 	return fd;
 }
@@ -301,6 +386,10 @@ static int opened(const char *way)
 		return socket(family, type, protocol);
 	if (!strcmp(way, "shared_table"))
 		return shared_table();
+	if (!strcmp(way, "shared_table_mapped"))
+		return shared_table_mapped();
+	if (!strcmp(way, "shared_ring"))
+		return shared_ring();
 	if (!strcmp(way, "received"))
 		return received();
 	if (!strcmp(way, "thread")) {
@@ -360,6 +449,7 @@ static pid_t try_once(const char *way)
 	memset(shared, 0, sizeof(*shared));
 	child = fork();
 	if (!child) {
+		shared->asked = shared->alive = now_us();
 		int fd = result(opened(way));
 
 		if (fd >= 0)
@@ -375,6 +465,9 @@ int main(int count, char **words)
 
 	if (count == 2 && !strcmp(words[1], "flood"))
 		flood();
+	timed = count == 5 && !strcmp(words[1], "timed");
+	if (timed)
+		words++, count--;
 	if (count != 4)
 		return 64;
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -397,6 +490,10 @@ int main(int count, char **words)
 	}
 	for (int i = 0; i < atoi(words[3]); i++) {
 		waitpid(try_once(words[1]), &status, 0);
+		if (timed) {
+			printf("%lld %d\n", (long long)(shared->alive - shared->asked), shared->packets);
+			continue;
+		}
 		if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
 			killed++;
 		else if (shared->refused)
@@ -410,6 +507,8 @@ int main(int count, char **words)
 				break;
 			}
 	}
+	if (timed)
+		return 0;
 	printf("killed %d refused %d survived %d packets %d\n", killed, refused, survived, packets);
 	return 0;
 }

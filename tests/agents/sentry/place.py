@@ -7,13 +7,15 @@ import secrets
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
+from pathlib import Path
 
 from pyroute2 import netns
 
 from agents.sentry.cgroups import mount
 from agents.sentry.watch import Watch, WatchParts
 
-__all__ = ["HOLD", "Place", "path_of"]
+__all__ = ["HOLD", "Place", "path_of", "slice_made", "unit_in"]
 
 HOLD = """
 import socket, sys
@@ -28,6 +30,29 @@ def path_of(group):
     return str(group.path).removeprefix(str(mount()))
 
 
+@contextmanager
+def slice_made():
+    """Make a slice; yield its path as /proc/PID/cgroup writes it, and its number."""
+    path = f"/cg{secrets.token_hex(4)}.slice"
+    made = Path(f"{mount()}{path}")
+    made.mkdir()
+    try:
+        yield path, made.stat().st_ino
+    finally:
+        made.rmdir()
+
+
+@contextmanager
+def unit_in(path, name):
+    """Yield the words that start a command in a group of this name."""
+    made = Path(f"{mount()}{path}/{name}")
+    made.mkdir()
+    try:
+        yield ["/bin/sh", "-c", 'echo 0 >"$0" && exec "$@"', str(made / "cgroup.procs")]
+    finally:
+        made.rmdir()
+
+
 class Place:
     """See the module's docstring; ``parts`` are those of `WatchParts`."""
 
@@ -35,13 +60,14 @@ class Place:
         self.own = name is None
         self.name = name or f"cgs-{secrets.token_hex(4)}"
         self.told = []
+        self.killed_at = []
         self.failures = []
         if self.own:
             netns.create(self.name)
         self.watch = Watch(
             WatchParts(
                 now=lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
-                deliver=self.told.append,
+                deliver=self.hear,
                 fail=self.failures.append,
                 units=frozenset(units),
                 mute=frozenset(mute),
@@ -49,6 +75,11 @@ class Place:
                 **parts,
             )
         )
+
+    def hear(self, incident):
+        self.told.append(incident)
+        if incident.details.get("action") == "killed":
+            self.killed_at.append(time.monotonic())
 
     def __enter__(self):
         self.watch.start()
@@ -67,7 +98,7 @@ class Place:
     def run(self, *words):
         subprocess.run(self.command(*words), check=True, capture_output=True, timeout=20)
 
-    @contextlib.contextmanager
+    @contextmanager
     def holding(self, family, protocol, *before, script=HOLD):
         script = script.format(family=int(family), protocol=protocol)
         process = subprocess.Popen(

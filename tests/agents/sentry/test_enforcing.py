@@ -8,17 +8,15 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from agents.core.enforcing import Mode
 from agents.core.sentry import What
-from agents.sentry.cgroups import mount
 from agents.sentry.doors import Doors
 from agents.sentry.holders import identify
-from tests.agents.sentry.place import Place, path_of
+from tests.agents.sentry.place import Place, path_of, slice_made, unit_in
 from tests.builders.units import service
 
 pytestmark = pytest.mark.privileged
@@ -39,29 +37,6 @@ def ends(pid):
     while alive(pid):
         assert time.monotonic() < until, "it lives on"
         time.sleep(0.005)
-
-
-@contextmanager
-def slice_made():
-    """Make a slice; yield its path as /proc/PID/cgroup writes it, and its number."""
-    path = f"/cg{secrets.token_hex(4)}.slice"
-    made = Path(f"{mount()}{path}")
-    made.mkdir()
-    try:
-        yield path, made.stat().st_ino
-    finally:
-        made.rmdir()
-
-
-@contextmanager
-def unit_in(path, name):
-    """Yield the words that start a command in a group of this name."""
-    made = Path(f"{mount()}{path}/{name}")
-    made.mkdir()
-    try:
-        yield ["/bin/sh", "-c", 'echo 0 >"$0" && exec "$@"', str(made / "cgroup.procs")]
-    finally:
-        made.rmdir()
 
 
 @pytest.fixture(params=[False, True], ids=["kernel", "listing"])

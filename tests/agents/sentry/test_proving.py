@@ -106,6 +106,7 @@ class Stubborn:
     """Doors that are proven at once for the first time, and then when they are let."""
 
     filenos = ()
+    canaries = frozenset()
     lost = 0
 
     def __init__(self, failure=None):
