@@ -3,7 +3,9 @@
 1. The kernel is asked (`sweep`). A thorough sweep, every `_THOROUGH` or when it is asked for, looks
    for sockets that no descriptor stands for as well, and these stand until the next.
 2. Who listens to NFLOG and NFQUEUE is looked for whenever a sweep is not a quick one (`listeners`).
-3. A kernel that does not tell has each namespace's sockets listed, and looked for in the processes
+3. What nobody has is told once it has been nobody's for `_PATIENCE`: the sockets of a process that
+   is being ended are, for a moment.
+4. A kernel that does not tell has each namespace's sockets listed, and looked for in the processes
    (`listing`).
 """
 
@@ -22,6 +24,7 @@ from agents.sentry.sweep import Sweeper
 __all__ = ["Sockets"]
 
 _THOROUGH: Final = 2_000_000_000  # nanoseconds
+_PATIENCE: Final = 250_000_000  # nanoseconds
 
 
 class Sockets:
@@ -33,6 +36,7 @@ class Sockets:
         self._sweeper = None if portable else _sweeper()
         self._listeners = Listeners()
         self._unheld: list[SocketSeen] = []
+        self._nobodys: dict[int, int] = {}
         self._thorough = 0
 
     @property
@@ -64,11 +68,20 @@ class Sockets:
             return self._listing.sweep(namespaces)
         now = self._now()
         thorough = unheld or (not quick and now >= self._thorough)
-        sockets = self._sweeper.sweep(thorough=thorough)
+        held = self._sweeper.sweep(thorough=thorough)
         if thorough:
             self._thorough = now + _THOROUGH
-            self._unheld = self._sweeper.unheld
-        return sockets if thorough else [*self._unheld, *sockets]
+            self._unheld = self._settled(self._sweeper.unheld, now)
+        return [*self._unheld, *held]
+
+    def _settled(self, unheld: list[SocketSeen], now: int) -> list[SocketSeen]:
+        """Leave out what nobody has yet or any more, and look again soon (rule 3)."""
+        nobodys = [each.inode for each in unheld if not each.pid]
+        self._nobodys = {inode: self._nobodys.get(inode, now) for inode in nobodys}
+        young = {inode for inode, since in self._nobodys.items() if now - since < _PATIENCE}
+        if young:
+            self._thorough = now + _PATIENCE
+        return [each for each in unheld if each.pid or each.inode not in young]
 
 
 def _sweeper() -> Sweeper | None:

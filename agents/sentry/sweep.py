@@ -41,14 +41,17 @@ class Sweeper:
     _top: Path | None = field(default_factory=cgroups.mount, init=False)
 
     def sweep(self, *, thorough: bool = True) -> list[SocketSeen]:
-        """Return what is held now, by process and inode. Raises KernelError, OSError."""
+        """Return what is held now, by process and inode. Raises KernelError, OSError.
+
+        What no descriptor stands for is in `unheld` instead.
+        """
         before = listed() if thorough else {}
         rows = self._list.read()
         if rows != self._rows:  # rule 5
             seen = {(each.pid, each.inode): self._seen(each) for each in rows}
             self._rows, self._held = rows, [seen[key] for key in sorted(seen)]
         self.unheld = self._found(self._unheld(before, rows)) if thorough else []
-        return [*self.unheld, *self._held]
+        return self._held
 
     def close(self) -> None:
         """Let the kernel's list go."""

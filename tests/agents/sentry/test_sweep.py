@@ -56,7 +56,7 @@ def comes_to_be(claim):
 
 
 def found(sweeper, inode):
-    return [each for each in sweeper.sweep() if each.inode == inode]
+    return [each for each in (*sweeper.sweep(), *sweeper.unheld) if each.inode == inode]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,66 @@
+"""What nobody has is told once that has settled, and at once where somebody has it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agents.core.judgement import AF_PACKET, SOCK_RAW, SocketSeen
+from agents.sentry.sockets import Sockets
+
+SECOND = 10**9
+NOBODYS = SocketSeen(
+    pid=0, uid=0, cgroup="", cgroup_id=0, inode=5, netns=9, family=AF_PACKET, type=SOCK_RAW,
+    protocol=0, ethertype=3, ifindex=0, comm="",
+)  # fmt: skip
+HELD, HIDDEN = replace(NOBODYS, pid=7, inode=6), replace(NOBODYS, pid=8, inode=7)
+
+
+class Sweeper:
+    """What the kernel would tell."""
+
+    def __init__(self):
+        self.unheld, self.asked = [NOBODYS, HIDDEN], []
+
+    def sweep(self, *, thorough):
+        self.asked.append(thorough)
+        return [HELD]
+
+
+class Place:
+    def __init__(self):
+        self.now = 10 * SECOND
+        self.sockets = Sockets(lambda: self.now, portable=True)
+        self.sweeper = self.sockets._sweeper = Sweeper()
+
+    def seen(self, *, after=0, quick=False, unheld=False):
+        self.now += after
+        return self.sockets.seen((), quick=quick, unheld=unheld)
+
+
+def test_what_nobody_has_is_told_when_it_has_settled_and_stands_until_it_is_gone():
+    place = Place()
+    assert place.seen() == [HIDDEN, HELD]
+    assert place.seen(after=SECOND // 10, unheld=True) == [HIDDEN, HELD], "not yet"
+    assert place.seen(after=SECOND // 2) == [NOBODYS, HIDDEN, HELD]
+    assert place.sweeper.asked == [True, True, True], "it looks again soon"
+    assert place.seen(after=SECOND) == [NOBODYS, HIDDEN, HELD]
+    assert place.sweeper.asked[-1] is False
+    place.sweeper.unheld = []
+    assert place.seen(after=2 * SECOND) == [HELD]
+
+
+def test_what_is_gone_when_it_is_looked_for_again_is_never_told():
+    place = Place()
+    place.seen()
+    place.sweeper.unheld = []
+    assert place.seen(after=SECOND) == [HELD]
+    place.sweeper.unheld = [NOBODYS]
+    assert place.seen(unheld=True) == [HELD], "its time begins anew"
+
+
+def test_quick_looks_are_not_thorough_unless_it_is_asked_for():
+    place = Place()
+    place.seen(quick=True)
+    place.seen(quick=True, unheld=True)
+    place.seen(after=10 * SECOND, quick=True)
+    assert place.sweeper.asked == [False, True, False]
