@@ -29,7 +29,6 @@ from guard.cli.ids import ID
 from guard.cli.invocation import Group, Invocation, passes
 from guard.cli.log_sources import input_file, with_records
 from guard.cli.moments import MOMENT
-from guard.cli.output import Output
 from guard.core.answers import Discrepancy
 from guard.core.ending import ending
 from guard.core.history import History
@@ -130,8 +129,4 @@ def _answer(
     invocation.output.done(answer, f"{human}\n\n{told.source}")
     if not discrepancies:
         return
-    error = DiscrepancyError(discrepancies[0].kind.value, discrepancies[0].sentence)
-    if not invocation.output.json_only:
-        raise error
-    Output.note(error.line)
-    raise click.exceptions.Exit(error.status)
+    invocation.end(DiscrepancyError(discrepancies[0].kind.value, discrepancies[0].sentence))

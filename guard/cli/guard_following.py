@@ -14,7 +14,7 @@ from collections.abc import Callable
 from guard.cli.connection import Connection
 from guard.cli.exits import DiscrepancyError, UnreachableError, auditing
 from guard.cli.invocation import Invocation
-from guard.cli.log_verification import Seen, checked_checkpoint, fetched_entries, remember
+from guard.cli.log_verification import PASSING, Seen, checked_checkpoint, fetched_entries, remember
 from guard.cli.output import Output
 from guard.core.discrepancies import Discrepancy, Discrepant
 from guard.core.frontier import Frontier
@@ -24,8 +24,6 @@ from guard.core.record import Entry
 from guard.core.trust import TrustPolicy
 
 __all__ = ["GuardFollower"]
-
-_PASSING = frozenset({Discrepancy.QUORUM_MISSING.value, Discrepancy.CHECKPOINT_STALE.value})
 
 
 class GuardFollower:
@@ -57,7 +55,7 @@ class GuardFollower:
         try:
             seen = checked_checkpoint(connection, profile, policy, now=self._invocation.now)
         except DiscrepancyError as error:
-            if error.kind in _PASSING:  # Rule 3.
+            if error.kind in PASSING:  # Rule 3.
                 raise UnreachableError(f"the guard has no cosigned checkpoint: {error}") from error
             raise
         if self._shown is None:

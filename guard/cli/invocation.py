@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from guard.api.v1.trust_service_pb2 import GetTrustPolicyRequest
 from guard.cli.connection import Connection
-from guard.cli.exits import UsageTroubleError, checking
+from guard.cli.exits import Failure, UsageTroubleError, checking
 from guard.cli.output import Output
 from guard.cli.profile import Profile, load_profile, write_whole
 from guard.clock import SystemClock
@@ -53,6 +53,12 @@ class Invocation:
     def now() -> datetime:
         """Return the time, UTC."""
         return SystemClock().now()
+
+    @staticmethod
+    def end(failure: Failure) -> NoReturn:
+        """End with a failure after the answer is printed: its line and status, no second object."""
+        Output.note(failure.line)
+        raise click.exceptions.Exit(failure.status)
 
     @contextmanager
     def connected(self) -> Iterator[Connection]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from guard.api.v1.audit_service_pb2 import (
     GetCheckpointRequest,
@@ -35,6 +36,7 @@ from guard.core.record import Entry, Record
 from guard.core.trust import TrustPolicy
 
 __all__ = [
+    "PASSING",
     "Numbered",
     "Seen",
     "checked_checkpoint",
@@ -46,6 +48,8 @@ __all__ = [
 
 _PATIENCE = 25  # tries, a fifth of a second apart: witnesses cosign just after the log has signed
 _PAUSE = 0.2
+PASSING: Final = frozenset({Discrepancy.QUORUM_MISSING.value, Discrepancy.CHECKPOINT_STALE.value})
+"""What a guard is found with that has lost its witnesses for a while: it contradicts nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,6 @@ from guard.cli.ids import ID
 from guard.cli.invocation import Group, Invocation, passes
 from guard.cli.log_sources import input_file, with_records
 from guard.cli.moments import MOMENT
-from guard.cli.output import Output
 from guard.cli.profile import write_whole
 from guard.cli.report_files import Format, rendered
 from guard.cli.report_people import certify, review
@@ -242,6 +241,4 @@ def _finish(
         write_whole(out, text.encode())
         invocation.output.done({"out": str(out), "format": how.value}, f"Written to {out}.")
     if amiss:
-        error = DiscrepancyError(amiss[0].kind.value, amiss[0].sentence)
-        Output.note(error.line)
-        raise click.exceptions.Exit(error.status)
+        invocation.end(DiscrepancyError(amiss[0].kind.value, amiss[0].sentence))

@@ -1,6 +1,8 @@
 """``callguard status`` and ``callguard node list``: who am I, who is there, is all well.
 
-What the guard has found open (`guard.core.findings`) is shown and is no failure of the command.
+1. What the guard has found open (`guard.core.findings`) is shown and is no failure of the command.
+2. A log without its witnesses keeps nothing else from being shown; the command ends with status 3
+   then. A log that contradicts what was seen before ends it at once: nothing of that guard's counts.
 """
 
 from __future__ import annotations
@@ -12,14 +14,16 @@ import click
 from guard.api.v1.audit_service_pb2 import Finding
 from guard.cli.connection import Connection
 from guard.cli.durations import spoken, stamp
+from guard.cli.exits import DiscrepancyError
 from guard.cli.invocation import Command, Group, Invocation, passes
-from guard.cli.log_verification import checked_checkpoint, remember
+from guard.cli.log_verification import PASSING, Seen, checked_checkpoint, remember
 from guard.cli.output import plain, table
 from guard.cli.plain_words import grid
 from guard.cli.profile import read_certificate
 from guard.cli.translate import capture_state, moment
 from guard.core.fields import format_time
 from guard.core.signingkey import public_part
+from guard.core.trust import TrustPolicy
 
 __all__ = ["node", "status"]
 
@@ -36,8 +40,7 @@ def status(invocation: Invocation) -> None:
     recipient = str(profile.identity().to_public())
     with invocation.connected() as connection:
         policy = invocation.policy(connection).policy
-        seen = checked_checkpoint(connection, profile, policy, now=invocation.now)
-        remember(profile, seen)
+        seen = _log(invocation, connection, policy)
         live = sum(_live_by_node(connection).values())
         found = connection.list_findings()
     known = policy.principal_by_keyid(key.keyid)
@@ -52,8 +55,7 @@ def status(invocation: Invocation) -> None:
         "trust_version": policy.version,
         "trust_expires_at": format_time(policy.expires_at),
         "certificate_expires_at": format_time(until),
-        "log_size": seen.head.size,
-        "log_cosigned_at": format_time(seen.head.cosigned_at),
+        **_log_json(seen),
         "live_captures": live,
         "findings": [_finding_json(each) for each in found],
     }
@@ -64,12 +66,41 @@ def status(invocation: Invocation) -> None:
         ("Certificate", f"until {stamp(until)}, {spoken(until - now)} left"),
         ("Guard", f"{profile.guard}, answers"),
         ("Trust policy", f"version {policy.version}, until {stamp(policy.expires_at)}"),
-        ("Log", f"{seen.head.size} records, cosigned {stamp(seen.head.cosigned_at)}"),
+        ("Log", _log_words(seen)),
         ("Captures", f"{live} live"),
         ("Findings", f"{len(found)} open" if found else "none open"),
         *(("", _finding_line(each)) for each in found),
     ]
     invocation.output.done(machine, grid(lines))
+    if isinstance(seen, DiscrepancyError):
+        invocation.end(seen)
+
+
+def _log(
+    invocation: Invocation, connection: Connection, policy: TrustPolicy
+) -> Seen | DiscrepancyError:
+    """Return the log's newest checkpoint, or why none counts for now (rule 2)."""
+    try:
+        seen = checked_checkpoint(connection, invocation.profile, policy, now=invocation.now)
+    except DiscrepancyError as error:
+        if error.kind not in PASSING:
+            raise
+        return error
+    remember(invocation.profile, seen)
+    return seen
+
+
+def _log_json(seen: Seen | DiscrepancyError) -> dict[str, object]:
+    if isinstance(seen, DiscrepancyError):
+        return {"log_size": None, "log_cosigned_at": None, "log_discrepancy": seen.kind}
+    at = format_time(seen.head.cosigned_at)
+    return {"log_size": seen.head.size, "log_cosigned_at": at, "log_discrepancy": None}
+
+
+def _log_words(seen: Seen | DiscrepancyError) -> str:
+    if isinstance(seen, DiscrepancyError):
+        return f"not cosigned: {seen}"
+    return f"{seen.head.size} records, cosigned {stamp(seen.head.cosigned_at)}"
 
 
 def _finding_json(found: Finding) -> dict[str, object]:

@@ -63,8 +63,12 @@ class Running:
 
     def start(self) -> None:
         """Start witness and guard; return when the guard has a cosigned checkpoint."""
-        self._start("witness", "witness", "serve", "--config", "witness/witness-1/witness.toml")
+        self.start_witness()
         self.start_guard()
+
+    def start_witness(self) -> None:
+        """Start the witness; whoever needs it waits for what it does."""
+        self._start("witness", "witness", "serve", "--config", "witness/witness-1/witness.toml")
 
     def start_guard(self) -> None:
         """Start the guard; return when it serves."""

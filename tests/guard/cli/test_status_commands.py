@@ -41,3 +41,28 @@ def test_status_shows_what_is_open(live: Running, callguard: Callable[..., Answe
         assert ghost not in seen.out
         node.state(ReceiptKind.DISARMED, ghost, reason="stopped")
         live.wait(lambda: not open_(), "it is over")
+
+
+def test_status_shows_the_rest_while_the_quorum_is_lost(
+    live: Running, callguard: Callable[..., Answer]
+) -> None:
+    """Who looks because something is wrong is told of nodes, captures and findings all the same."""
+    auditor = ("--profile", live.person("auditor-1"), "status")
+    assert callguard(*auditor, "--json").json()["log_discrepancy"] is None
+    live.stop("witness")
+    try:
+        assert callguard("--profile", live.person("lead-1"), "log", "entries").code == 3  # a record
+        told = callguard(*auditor, "--json")
+        shown = callguard(*auditor)
+    finally:
+        live.start_witness()
+    assert told.code == shown.code == 3, (told, shown)
+    assert told.err.startswith("discrepancy: quorum_missing: "), told
+    said = told.json()
+    assert (said["log_discrepancy"], said["log_size"]) == ("quorum_missing", None)
+    assert (said["name"], said["live_captures"] >= 0) == ("auditor-1", True)
+    words = " ".join(shown.out.split())
+    assert "Log not cosigned: " in words
+    assert "Captures " in words
+    assert "Findings " in words
+    live.wait(lambda: callguard(*auditor).code == 0, "the witness is back")
