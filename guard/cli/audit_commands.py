@@ -2,7 +2,8 @@
 
 1. Every answer names what its records are vouched for by, and all that is not right.
 2. Exit status 0 stands for an answer without a discrepancy and, for `ended` and `nothing`, for one
-   that is shown. Anything else is status 3 with the first discrepancy on standard error.
+   that is shown. Of `ended`, 5 says that it is too early to tell, and until when. Anything else is
+   status 3 with the first discrepancy on standard error.
 3. With ``--json`` the one object on standard output is the answer, whatever the status.
 """
 
@@ -24,12 +25,13 @@ from guard.cli.audit_words import (
     silence_json,
     silence_words,
 )
-from guard.cli.exits import DiscrepancyError, UsageTroubleError
+from guard.cli.durations import stamp
+from guard.cli.exits import DiscrepancyError, TooEarlyError, UsageTroubleError
 from guard.cli.ids import ID
 from guard.cli.invocation import Group, Invocation, passes
 from guard.cli.log_sources import input_file, with_records
 from guard.cli.moments import MOMENT
-from guard.core.answers import Discrepancy
+from guard.core.answers import Discrepancy, Verdict
 from guard.core.ending import ending
 from guard.core.history import History
 from guard.core.interceptions import interceptions
@@ -85,10 +87,14 @@ def interceptions_command(
 @_from_file
 @passes
 def ended(invocation: Invocation, authority: str, records: Path | None, roots: Path | None) -> None:
-    """Show whether AUTHORITY ended when it should."""
+    """Show whether AUTHORITY ended when it should. Status 5: it is too early to tell."""
     told = read_history(invocation, purpose="audit ended", records=records, roots=roots)
     answer = ending(told.history, authority, now=invocation.now())
     _answer(invocation, told, ending_json(answer), ending_words(answer), answer.discrepancies)
+    if answer.tellable is not None:
+        what = "it has not ended yet" if answer.verdict is Verdict.STILL_RUNNING else "it has ended"
+        at = stamp(answer.tellable)
+        invocation.end(TooEarlyError(f"{what}: whether as it should can be told from {at} on"))
 
 
 @audit.command("nothing")

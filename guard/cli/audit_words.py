@@ -136,6 +136,7 @@ def ending_json(answer: Ending) -> dict[str, Any]:
         "end": _time(answer.end),
         "why": answer.why,
         "verdict": answer.verdict.value,
+        "tellable_from": _time(answer.tellable),
         "captures": [
             {
                 "grant_id": each.grant_id,
@@ -154,6 +155,7 @@ _ENDED = {
     Verdict.SHOWN: "It ended when it should: the records show it.",
     Verdict.NOT_SHOWN: "The records do NOT show that it ended when it should.",
     Verdict.STILL_RUNNING: "It has not ended yet.",
+    Verdict.TOO_EARLY: "It is too early to tell: its nodes may still say when they ended it.",
 }
 _QUIET = {
     True: "captured nothing: the records show it.",
@@ -168,6 +170,10 @@ def ending_words(answer: Ending) -> str:
         what = f"{answer.instrument} {answer.reference} ({answer.authority_id})"
         parts = [f"{what}: its end is {stamp(answer.end)}, {answer.why}."]
     parts.append(_ENDED[answer.verdict])
+    if answer.tellable is not None:
+        parts.append(
+            f"Whether it ended when it should can be told from {stamp(answer.tellable)} on."
+        )
     if answer.captures:
         headings = ("grant", "node", "ended", "why", "last packet")
         rows = (

@@ -7,6 +7,7 @@
 | 3 | denied; standard error says ``denied: REASON: sentence`` |
 | 3 | what was verified is not as it must be: ``discrepancy: KIND: sentence`` |
 | 4 | the other side cannot be reached |
+| 5 | it is too early to tell: ``too early: sentence``, which says from when on it can be told |
 | 1 | anything else, in one line |
 
 1. Every error is one line that says what is wrong and what to do next; never a traceback.
@@ -27,13 +28,14 @@ __all__ = [
     "DeniedError",
     "DiscrepancyError",
     "Failure",
+    "TooEarlyError",
     "TroubleError",
     "UnreachableError",
     "UsageTroubleError",
 ]
 
 
-class Failure(Exception):  # noqa: N818 - the base of the five ways to fail; each is named for itself
+class Failure(Exception):  # noqa: N818 - the base of the six ways to fail; each is named for itself
     """The base: one line for standard error and an exit status."""
 
     status = 1
@@ -58,6 +60,17 @@ class UnreachableError(Failure):
     """The guard did not answer."""
 
     status = 4
+
+
+class TooEarlyError(Failure):
+    """What was asked cannot be told before a moment that the sentence names."""
+
+    status = 5
+
+    @property
+    def line(self) -> str:
+        """The line for standard error."""
+        return f"too early: {self}"
 
 
 class DeniedError(Failure):

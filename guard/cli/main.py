@@ -48,7 +48,7 @@ def callguard() -> None:
 
     Exit status: 0 done, 2 wrong usage, 3 denied (with "denied: REASON: sentence") or, of what was
     verified, found wrong (with "discrepancy: KIND: sentence"), 4 the guard or the log cannot be
-    reached, 1 anything else.
+    reached, 5 it is too early to tell, 1 anything else.
     """
 
 

@@ -2,7 +2,7 @@
 
 1. What the guard has found open (`guard.core.findings`) is shown and is no failure of the command.
 2. A log without its witnesses keeps nothing else from being shown; the command ends with status 3
-   then. A log that contradicts what was seen before ends it at once: nothing of that guard's counts.
+   then. A log that contradicts what was seen before ends it at once: its guard is not believed.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ class Verdict(StrEnum):
     SHOWN = "shown"
     NOT_SHOWN = "not_shown"
     STILL_RUNNING = "still_running"
+    TOO_EARLY = "too_early"
 
 
 class DiscrepancyKind(StrEnum):
@@ -53,7 +54,6 @@ class DiscrepancyKind(StrEnum):
     LISTED_AFTER_END = "listed_after_end"
     SEGMENT_WITHOUT_RECEIPT = "segment_without_receipt"
     # What is missing for an answer.
-    STILL_RUNNING = "still_running"
     NOT_DISARMED = "not_disarmed"
     NOT_HEARD = "not_heard"
     HEARTBEAT_MISSING = "heartbeat_missing"

@@ -8,7 +8,9 @@
 3. It is shown to have ended when each of its captures has: the node disarmed it, refused it, or
    says in its next whole heartbeats that it is not armed; no packet, no arming and no heartbeat
    that names it is later; and no receipt is missing in between.
-4. Before its end it is still running; nothing is shown then.
+4. Before its end it is still running, and after it too early to tell for as long as its nodes have
+   to say that it is over: to the last moment for a packet, and from there to the heartbeat that
+   they promised. Neither is a discrepancy; ``tellable`` says from when on it can be told.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from guard.core.history import History
 from guard.core.instruments import EMERGENCY_UNSIGNED
 from guard.core.interceptions import traffic
 from guard.core.receipt import ReceiptKind
+from guard.core.silence import GRACE
 from guard.core.stories import AuthorityStory, CaptureStory
 
 __all__ = ["EndedCapture", "Ending", "ending"]
@@ -60,7 +63,10 @@ class EndedCapture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """The answer. ``end`` and ``why`` are of rule 1; None for an authority that is not there."""
+    """The answer. ``end`` and ``why`` are of rule 1; None for an authority that is not there.
+
+    ``tellable`` is of rule 4, None when it can be told now.
+    """
 
     authority_id: str
     reference: str | None
@@ -68,6 +74,7 @@ class Ending:
     end: datetime | None
     why: str
     verdict: Verdict
+    tellable: datetime | None
     captures: tuple[EndedCapture, ...]
     discrepancies: tuple[Discrepancy, ...]
 
@@ -80,26 +87,22 @@ def ending(history: History, authority_id: str, *, now: datetime) -> Ending:
         return _unknown(history, authority_id)
     captures = list(_captures(history, authority_id, end))
     found = [*history.discrepancies, *story.flaws]
-    running = now < end.at
+    waited = [each.due for each in captures if each.ended is None and now <= each.due]
     for each in captures:
         found += each.passed()
-        if each.ended is None and now <= each.limit:
-            running = True
-        elif each.ended is None:
+        if each.ended is None and each.due < now:
             found.append(each.missing())
-    verdict = Verdict.NOT_SHOWN if found else Verdict.SHOWN
-    if running:
-        kind = DiscrepancyKind.STILL_RUNNING
-        sentence = f"it is too early to tell: the authority ends at {format_time(end.at)}"
-        verdict = verdict if found else Verdict.STILL_RUNNING
-        found.append(Discrepancy(kind=kind, sentence=sentence))
+    tellable = max([end.at, *waited])
+    early = Verdict.STILL_RUNNING if now < end.at else Verdict.TOO_EARLY
+    verdict = early if now < end.at or waited else Verdict.SHOWN
     return Ending(
         authority_id=authority_id,
         reference=story.authority.reference,
         instrument=story.authority.instrument.value,
         end=end.at,
         why=end.why,
-        verdict=verdict,
+        verdict=Verdict.NOT_SHOWN if found else verdict,
+        tellable=tellable if verdict is early else None,
         captures=tuple(each.shown() for each in captures),
         discrepancies=in_order(found),
     )
@@ -141,6 +144,7 @@ def _unknown(history: History, authority_id: str) -> Ending:
         end=None,
         why="",
         verdict=Verdict.NOT_SHOWN,
+        tellable=None,
         captures=(),
         discrepancies=in_order(found),
     )
@@ -156,8 +160,20 @@ def _captures(history: History, authority_id: str, end: _Due) -> Iterator[_Captu
         limit = end.at + story.tolerance + (granted.lease if end.leased else timedelta(0))
         ended = _closing(story, granted, chain, limit)
         yield _Capture(
-            story=story, granted=granted, chain=chain, limit=limit, ended=ended, history=history
+            story=story,
+            granted=granted,
+            chain=chain,
+            limit=limit,
+            due=limit + _promised(chain),
+            ended=ended,
+            history=history,
         )
+
+
+def _promised(chain: NodeChain) -> timedelta:
+    """Return how long after a moment the node's next heartbeat is there, if it keeps its word."""
+    said = [int(each.details["every"]) for each, _ in chain.lists()][-1:]
+    return timedelta(seconds=said[0]) + GRACE if said else timedelta(0)
 
 
 def _closing(
@@ -179,12 +195,16 @@ def _closing(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Capture:
-    """A capture and the last moment for a packet of it; ``ended``: what shows that it is over."""
+    """A capture, and the last moment for a packet of it.
+
+    ``due``: by when its node has said that it is over (rule 4); ``ended``: what shows that it is.
+    """
 
     story: CaptureStory
     granted: Granted
     chain: NodeChain
     limit: datetime
+    due: datetime
     ended: Statement | None
     history: History
 

@@ -122,8 +122,13 @@ async def test_an_ended_authority(exported: Exported) -> None:
     assert "It ended when it should: the records show it." in said.out
     assert exported.ask("ended", ticket, "--json").json()["verdict"] == "shown"
     running = exported.ask("ended", later)
-    assert discrepancy(running) == "still_running"
+    assert running.code == 5, running  # It is in force, and nothing is wrong.
+    assert running.err.startswith("too early: it has not ended yet: ")
     assert "It has not ended yet." in running.out
+    assert "No discrepancy." in running.out
+    told = exported.ask("ended", later, "--json").json()
+    assert (told["verdict"], told["discrepancies"]) == ("still_running", [])
+    assert told["tellable_from"] == told["end"]
     assert discrepancy(exported.ask("ended", new_grant())) == "authority_unknown"
 
 
@@ -268,7 +273,7 @@ def test_the_questions_asked_of_a_guard(own: Running, callguard: Callguard) -> N
         grant_id = capture.json()["id"]
         own.wait(lambda: grant_id in node.live, "the node has armed it")
         node.seal(grant_id, 1, b"sealed")
-        assert discrepancy(as_("auditor-1", "audit", "ended", ticket)) == "still_running"
+        assert as_("auditor-1", "audit", "ended", ticket).code == 5
         assert as_("lead-1", "authority", "revoke", ticket, "--why", "done").code == 0
         own.wait(lambda: not node.live, "the node has ended it")
         over = SystemClock.now()

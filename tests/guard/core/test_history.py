@@ -623,7 +623,7 @@ async def test_an_authority_in_force_has_not_ended(log: Chronicle) -> None:
     await log.run_capture(await log.grant(ticket))
     answer = ending(log.history(), ticket, now=log.now)
     assert answer.verdict is Verdict.STILL_RUNNING
-    assert kinds(answer.discrepancies) == ["still_running"]
+    assert (answer.discrepancies, answer.tellable) == ((), answer.end)
 
 
 async def test_an_authority_that_nobody_knows_is_not_shown(log: Chronicle) -> None:
@@ -686,11 +686,29 @@ async def test_a_capture_that_was_never_disarmed(log: Chronicle) -> None:
     ticket = await log.approved()
     await log.node.arm(await log.grant(ticket))
     await log.authorities.revoke(ticket, "done", log.site.principal("lead-1"))
-    assert ending(log.history(), ticket, now=log.now).verdict is Verdict.STILL_RUNNING
+    early = ending(log.history(), ticket, now=log.now)
+    assert (early.verdict, early.discrepancies) == (Verdict.TOO_EARLY, ())
+    assert early.tellable == log.now + timedelta(seconds=35)
     log.clock.move(minutes=5)
     answer = ending(log.history(), ticket, now=log.now)
     assert answer.verdict is Verdict.NOT_SHOWN
     assert kinds(answer.discrepancies) == ["not_disarmed"]
+
+
+async def test_a_heartbeat_that_is_due_after_the_end_is_waited_for(log: Chronicle) -> None:
+    """Never armed, and the node promised to speak: it is too early until it has had to."""
+    await log.node.beat()
+    ticket = await log.approved()
+    await log.grant(ticket)
+    await log.authorities.revoke(ticket, "done", log.site.principal("lead-1"))
+    due = log.now + timedelta(seconds=35 + EVERY + 30)
+    log.clock.move(seconds=60)
+    early = ending(log.history(), ticket, now=log.now)
+    assert (early.verdict, early.tellable) == (Verdict.TOO_EARLY, due)
+    late = ending(log.history(), ticket, now=due + timedelta(seconds=1))
+    assert (kinds(late.discrepancies), late.tellable) == (["not_heard"], None)
+    await log.node.beat()
+    assert ending(log.history(), ticket, now=log.now).verdict is Verdict.SHOWN
 
 
 async def test_an_agent_that_lost_its_capture_shows_its_end_by_heartbeats(log: Chronicle) -> None:
