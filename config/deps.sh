@@ -5,12 +5,14 @@
 #   tshark, tcpdump         open captures and are the peers of the benchmarks
 #   iproute2, procps        network namespaces, sysctl
 #   rtpengine-daemon, kamailio, nftables   the media relay and SIP proxy that the gate stands between
+#   iputils-ping, isc-dhcp-client, dnsmasq-base, keepalived, chrony, lldpd, iptables   what else runs on a
+#                           node, and must come to no harm beside the sentry
 #   age                     the reference implementation that must open our segments
 #   faketime                a real process under a wrong wall clock
 #   lua5.4                  runs the FreeSWITCH example, as Kamailio runs its own
 #   clang, llvm, libbpf-dev, bpftool   rebuild the eBPF objects for the comparison with the committed ones
 set -eu
-packages="python3-venv sip-tester tshark tcpdump iproute2 procps age faketime rtpengine-daemon kamailio nftables lua5.4 clang llvm libbpf-dev bpftool make gcc git"
+packages="python3-venv sip-tester tshark tcpdump iproute2 procps age faketime rtpengine-daemon kamailio nftables iputils-ping isc-dhcp-client dnsmasq-base keepalived chrony lldpd iptables lua5.4 clang llvm libbpf-dev bpftool make gcc git"
 missing=""
 for package in $packages; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $package"
@@ -36,7 +38,7 @@ if [ ! -e "$policy" ]; then
 fi
 # shellcheck disable=SC2086 # the list is meant to be split
 $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
-for service in rtpengine-daemon kamailio; do
+for service in rtpengine-daemon kamailio keepalived chrony lldpd; do
     case "$missing " in
     *" $service "*) ! command -v systemctl >/dev/null || $as_root systemctl --quiet disable "$service" || true ;;
     esac

@@ -64,6 +64,8 @@ class Deployment:
     network: Network | None = None
     port: int = 7443
     witnesses: int = 1
+    allowed: tuple[str, ...] = ()
+    """Further units that may hear whole interfaces."""
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
@@ -303,8 +305,26 @@ class Deployment:
         assert self.network
         path = self.folder / "nodes/node-1/agent.toml"
         scope = f'test_namespaces = ["{self.network.name("node")}"]'
-        allow = f'allow = ["{self.dhcp_client}"]'
-        path.write_text(f"{path.read_text()}\n[sentry]\n{scope}\n{allow}\n")
+        allow = f"allow = {json.dumps([self.dhcp_client, *self.allowed])}"
+        below = f'test_cgroup = "{self.network.slice.path}"\n' if self.network.slice else ""
+        path.write_text(f"{path.read_text()}\n[sentry]\n{scope}\n{allow}\n{below}")
+
+    def let_sentry_enforce(self) -> None:
+        """Sign and publish a trust policy that lets the node's sentry enforce; wait until it does."""
+        roster = self.folder / "enforce.toml"
+        roster.write_text('[[nodes]]\nname = "node-1"\nsentry = "enforce"\n')
+        proposed = self.run(
+            "trust", "propose", str(roster), "--deployment", str(self.folder), "--json"
+        )
+        version = self.folder / f"trust/{proposed.json()['version']}.json"
+        for root in ("root-1", "root-2"):
+            key = str(self.folder / f"roots/{root}.key")
+            self.run("trust", "sign", str(version), "--yes", "--json", "--root", key).json()
+        self.json("auditor-1", "trust", "publish", str(version))
+        self.wait_for(
+            lambda: self.status_or_nothing().get("sentry", {}).get("mode") == "enforce",
+            "the sentry enforces",
+        )
 
     def let_recorders_ask(self) -> None:
         """Let recorders on the node ask at a socket."""
@@ -354,9 +374,7 @@ class Deployment:
         path.write_text("\n".join([path.read_text(), "[relay]", *lines, ""]))
 
     def _in(self, place: str, command: list[str]) -> list[str]:
-        return (
-            ["ip", "netns", "exec", self.network.name(place), *command] if self.network else command
-        )
+        return self.network.inside(place, *command) if self.network else command
 
     def _start(
         self, name: str, place: str, module: str, *arguments: str, prefix: tuple[str, ...] = ()

@@ -29,6 +29,8 @@ from typing import IO, Self
 
 from pyroute2 import AsyncIPRoute, netns
 
+from tests.lab.slice import Slice
+
 __all__ = ["Network", "missing_privilege"]
 
 PLACES = ("caller", "node", "callee", "guard")
@@ -63,6 +65,8 @@ class Network:
 
     token: str = field(default_factory=lambda: secrets.token_hex(3))
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    slice: Slice | None = None
+    """Where what runs on the node belongs, by the service's name; None: wherever we are."""
 
     def __enter__(self) -> Self:
         try:
@@ -83,12 +87,22 @@ class Network:
         """Name the namespace of ``place``."""
         return f"cg-{self.token}-{place}"
 
+    def inside(self, place: str, *command: str, unit: str = "lab.service") -> list[str]:
+        """Return a command that runs in ``place``; on the node, inside of the slice if there is one.
+
+        There /sys must stay as it is, with the control groups in it; `ip netns exec` mounts another.
+        """
+        if self.slice and place == "node":
+            network = f"--net=/run/netns/{self.name(place)}"
+            return [*self.slice.unit(unit), "nsenter", network, *command]
+        return ["ip", "netns", "exec", self.name(place), *command]
+
     def run(
         self, place: str, *command: str, timeout: float = 60, check: bool = True, **options: object
     ) -> str:
         """Run a command in ``place`` to its end and return its standard output."""
         done = subprocess.run(
-            ["ip", "netns", "exec", self.name(place), *command],
+            self.inside(place, *command),
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -106,11 +120,12 @@ class Network:
         place: str,
         *command: str,
         output: IO[bytes] | int = subprocess.DEVNULL,
+        unit: str = "lab.service",
         **options: object,
     ) -> subprocess.Popen[bytes]:
         """Start a command in ``place``; it is ended with the network at the latest."""
         process = subprocess.Popen(
-            ["ip", "netns", "exec", self.name(place), *command],
+            self.inside(place, *command, unit=unit),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -66,6 +66,7 @@ class Proxy:
                 "-P",
                 str(self.folder / "kamailio.pid"),
                 output=log,
+                unit="kamailio.service",
             )
         for _ in range(300):
             if PROXY + " " in self.network.run("node", "ss", "-lnu"):

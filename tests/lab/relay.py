@@ -87,6 +87,7 @@ class Relay:
                 *(recording if self.records else ()),
                 *self.options,
                 output=log,
+                unit="rtpengine-daemon.service",
             )
         for _ in range(200):  # a ping would not do: a gate's fence lets none through
             listening = self.network.run("node", "ss", "-lnup", f"sport = :{self._ng()}")
