@@ -269,13 +269,14 @@ class Sentry:
         before = self._networks.get(netns, frozenset())
         new = _sorted((standing | changed.passed) - before)
         self._networks[netns] = standing
+        self._undoing = {one: last for one, last in self._undoing.items() if now - last < AGAIN}
         commands: list[Command] = []
         for finding in new:
             undo = against_finding(finding, netns, self._reach) if finding in standing else None
             commands += self._network(finding, netns, undo, now, tell=True)
         for finding in _sorted(standing & before):
             undo = against_finding(finding, netns, self._reach)
-            if undo is not None and now - self._undoing.get(undo, now - AGAIN) >= AGAIN:
+            if undo is not None and undo not in self._undoing:
                 commands += self._network(finding, netns, undo, now, tell=False)
         if not new:
             return commands
@@ -288,7 +289,6 @@ class Sentry:
         incident = Incident(what=finding.what, details={"netns": netns, **dict(finding.where)})
         if finding.what in _ONLY_TOLD:
             return [incident] if tell else []
-        self._undoing = {one: last for one, last in self._undoing.items() if now - last < AGAIN}
         if undo is not None:
             self._undoing[undo] = now
         return self._against(undo, incident, tell=tell)

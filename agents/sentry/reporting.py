@@ -11,7 +11,7 @@ from agents.core.sentry import Incident
 from agents.sentry.cgroups import number_of
 from agents.sentry.doors import Doors
 from agents.sentry.holders import identify
-from agents.sentry.undo import undo
+from agents.sentry.undo import undo_all
 from agents.sentry.watch import Watch, WatchParts
 
 __all__ = ["reporting"]
@@ -45,7 +45,7 @@ def reporting(
             scope=config.test_namespaces,
             cgroup=config.test_cgroup,
             doors=_doors(config),
-            undo=undo,
+            undo=undo_all,
         )
     )
 

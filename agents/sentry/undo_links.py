@@ -1,7 +1,7 @@
 """Takes a copying link out of use, or a program off a link (see `undo`).
 
 1. A link is set down first and removed then. A few, the fallbacks of tunnels, cannot be removed:
-   down they carry nothing.
+   down they carry nothing. Many are put into a group of their own, and the group is removed.
 2. A program is taken off by its own number: the kernel refuses if another one stands there by now.
    One that a BPF link holds is let go of by that link, if it is the only one of its number.
 """
@@ -11,7 +11,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import struct
+from collections.abc import Sequence
 from typing import Final
 
 from agents.core.sentry import Finding
@@ -25,7 +27,7 @@ _ROUTE = 0
 _REMOVE, _GET, _SET = 17, 18, 19  # RTM_DELLINK, RTM_GETLINK, RTM_SETLINK
 _LINK: Final = struct.Struct("=BxHiII")
 _UP: Final = 1
-_NESTED, _XDP = 0x8000, 43
+_NESTED, _GROUP, _XDP = 0x8000, 27, 43
 _PROGRAM, _FLAGS, _EXPECTED = 1, 3, 8
 _REPLACE: Final = 1 << 4
 _MODES: Final = {"generic": 1 << 1, "driver": 1 << 2, "hardware": 1 << 3}
@@ -44,6 +46,20 @@ def remove_link(finding: Finding) -> bool:
         change(kernel, request(_SET, _LINK.pack(0, 0, index, 0, _UP), acknowledge=True))
         with contextlib.suppress(NetlinkError):
             change(kernel, request(_REMOVE, _LINK.pack(0, 0, index, 0, 0), acknowledge=True))
+    return True
+
+
+def remove_links(findings: Sequence[Finding]) -> bool:
+    """Remove the links that these findings name, all at once (rule 1)."""
+    group = attribute(_GROUP, secrets.token_bytes(4))
+    with open_socket(_ROUTE) as kernel:
+        for finding in findings:
+            index = int(dict(finding.where)["interface"])
+            asked = _LINK.pack(0, 0, index, 0, 0)
+            with contextlib.suppress(NetlinkError):  # It is gone, or goes by itself meanwhile.
+                if finding in found_in(ask_one(kernel, _GET, asked)):
+                    change(kernel, request(_SET, asked + group, acknowledge=True))
+        change(kernel, request(_REMOVE, _LINK.pack(0, 0, 0, 0, 0) + group, acknowledge=True))
     return True
 
 

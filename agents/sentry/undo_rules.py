@@ -1,8 +1,9 @@
-"""Removes a rule of nftables, one of iptables-nft included (see `undo`).
+"""Removes rules of nftables, those of iptables-nft included (see `undo`).
 
 1. Its table, chain and handle name it. They are asked for and removed under one generation of the
    rules: the kernel refuses when anything changed in between, and then it is looked at anew.
-2. A name that is no text is found among all rules, as it stands there.
+2. One that has a name that is no text, and one of many, is found among all rules, as it stands.
+3. All go or none.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from agents.core.sentry import Finding
@@ -26,7 +28,7 @@ from agents.sentry.netlink import (
     request,
 )
 
-__all__ = ["remove_rule"]
+__all__ = ["remove_rules"]
 
 _NETFILTER = 12
 _RULES: Final = 10 << 8  # NFNL_SUBSYS_NFTABLES
@@ -38,13 +40,13 @@ _GENERIC: Final = struct.Struct("=BBH")
 _TRIES = 5
 
 
-def remove_rule(finding: Finding) -> bool:
-    """Remove the rule that a finding names, in the calling thread's namespace."""
+def remove_rules(findings: Sequence[Finding]) -> bool:
+    """Remove the rules that these findings name, in the calling thread's namespace."""
     with open_socket(_NETFILTER) as kernel:
         for _ in range(_TRIES):
             generation = _generation(kernel)
-            named = _standing(kernel, finding)
-            if named is None:
+            named = _standing(kernel, findings)
+            if not named:
                 return True
             try:
                 change(kernel, *_removal(named, generation))
@@ -59,34 +61,38 @@ def _generation(kernel: socket.socket) -> bytes:
     return attributes(payload, _GENERIC.size)[_GENERATION]
 
 
-def _standing(kernel: socket.socket, finding: Finding) -> bytes | None:
-    """Return what names the rule to the kernel; None when it does not stand any more."""
-    try:
-        told = _told(kernel, dict(finding.where))
-    except NetlinkError as error:
-        if error.code == errno.ENOENT:
-            return None
-        raise
-    for message in told:
-        if finding in found_in([message]):
+def _standing(kernel: socket.socket, findings: Sequence[Finding]) -> list[bytes]:
+    """Return what names the rules to the kernel, of those that still stand."""
+    wanted, found = set(findings), []
+    for message in _told(kernel, findings):
+        if wanted & found_in([message]):
             _, payload = message
             names = attributes(payload, _GENERIC.size)
             parts = (attribute(each, names[each]) for each in (_TABLE, _CHAIN, _HANDLE))
-            return payload[: _GENERIC.size] + b"".join(parts)
-    return None
+            found.append(payload[: _GENERIC.size] + b"".join(parts))
+    return found
 
 
-def _told(kernel: socket.socket, where: dict[str, str | int]) -> list[Message]:
-    family = _GENERIC.pack(int(where["family"]), 0, 0)
+def _told(kernel: socket.socket, findings: Sequence[Finding]) -> list[Message]:
+    """Ask for one rule by its names, for others among all (rule 2)."""
+    where = dict(findings[0].where)
     table, chain = str(where["table"]), str(where["chain"])
-    if "\\" in table + chain:  # Rule 2.
-        return ask(kernel, _GET, family)
+    if len(findings) > 1 or "\\" in table + chain:
+        return ask(kernel, _GET, _GENERIC.pack(0, 0, 0))
     names = attribute(_TABLE, table.encode() + b"\0") + attribute(_CHAIN, chain.encode() + b"\0")
     handle = attribute(_HANDLE, int(where["handle"]).to_bytes(8, "big"))
-    return ask_one(kernel, _GET, family + names + handle)
+    try:
+        return ask_one(kernel, _GET, _GENERIC.pack(int(where["family"]), 0, 0) + names + handle)
+    except NetlinkError as error:
+        if error.code == errno.ENOENT:
+            return []
+        raise
 
 
-def _removal(named: bytes, generation: bytes) -> tuple[bytes, bytes, bytes]:
+def _removal(named: Sequence[bytes], generation: bytes) -> Iterator[bytes]:
     frame = _GENERIC.pack(0, 0, socket.htons(_RULES >> 8))
-    begin = request(_BEGIN, frame + attribute(_BATCH_GENERATION, generation))
-    return begin, request(_REMOVE, named, acknowledge=True), request(_END, frame)
+    yield request(_BEGIN, frame + attribute(_BATCH_GENERATION, generation))
+    for each in named[:-1]:
+        yield request(_REMOVE, each)
+    yield request(_REMOVE, named[-1], acknowledge=True)
+    yield request(_END, frame)

@@ -1,6 +1,6 @@
-"""Removes a rule of legacy iptables (see `undo`).
+"""Removes rules of legacy iptables (see `undo`).
 
-1. The kernel has no way to remove one rule: the whole table is written anew without it. It refuses
+1. The kernel has no way to remove a rule: the whole table is written anew without it. It refuses
    if the table has another number of rules by then, and it is looked at anew. Who uses iptables
    meanwhile is kept waiting by their own lock, where that can be had.
 2. What the other rules have counted is added again: nobody loses a packet of his counters.
@@ -14,7 +14,7 @@ import fcntl
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import compress
 from pathlib import Path
 from typing import Final
@@ -23,7 +23,7 @@ from agents.core.sentryevents import Finding
 from agents.sentry.legacy import names, opened, read
 from agents.sentry.xtables import FAMILIES, Layout, Table, copying, without
 
-__all__ = ["remove_from_table"]
+__all__ = ["remove_from_tables"]
 
 _REPLACE, _ADD_COUNTERS = 64, 65
 _HEAD: Final = struct.Struct("=32sIII5I5IIQ")  # struct ipt_replace, before its entries
@@ -34,22 +34,31 @@ _TRIES: Final = 5
 _PROTOCOLS: Final = {layout.family: (name, layout) for name, layout in FAMILIES.items()}
 
 
-def remove_from_table(finding: Finding) -> bool:
-    """Remove the rule that a finding names, in the calling thread's namespace."""
-    where = dict(finding.where)
-    protocol, layout = _PROTOCOLS[int(where["family"])]
-    name = str(where["table"]).encode()
-    with _locked(), opened(layout) as kernel:
+def remove_from_tables(findings: Sequence[Finding]) -> bool:
+    """Remove the rules that these findings name, in the calling thread's namespace."""
+    tables = {(int(where["family"]), str(where["table"])) for where in map(_where, findings)}
+    with _locked():
+        return all(_removed(set(findings), *table) for table in tables)
+
+
+def _where(finding: Finding) -> dict[str, str | int]:
+    return dict(finding.where)
+
+
+def _removed(findings: set[Finding], family: int, table: str) -> bool:
+    protocol, layout = _PROTOCOLS[family]
+    name = table.encode()
+    with opened(layout) as kernel:
         for _ in range(_TRIES):
             if name not in names(protocol):
                 return True
-            table, octets = read(kernel, layout, name)
-            found = copying(octets, layout, table)
-            gone = {entry.at for each, entry in found if each == finding}
+            described, octets = read(kernel, layout, name)
+            found = copying(octets, layout, described)
+            gone = {entry.at for finding, entry in found if finding in findings}
             if not gone:
                 return True
             with contextlib.suppress(BlockingIOError):
-                _replace(kernel, layout, table, without(octets, layout, table, gone))
+                _replace(kernel, layout, described, without(octets, layout, described, gone))
     return False
 
 

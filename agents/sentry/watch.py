@@ -13,8 +13,8 @@
    are being proven nothing can be told, and quick sweeps follow each other `_SIGH` apart.
 7. The kernel knows who may listen before it is told to end who may not, and is told every time that
    the agent lives (`permits`).
-8. What the rules have done is done here, in this thread, and the rules are told what came of it
-   before they are told anything else.
+8. What the rules have done is done here, in this thread, and they are told what came of it before
+   they are told anything else. What is undone waits for its turn, in portions (`undoing`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, Final
 
-from agents.core.enforcing import Act, Acted, Kill, Mute, Reach, Result
+from agents.core.enforcing import Acted, Kill, Mute, Reach, Result, Undo
 from agents.core.health import Health
 from agents.core.judgement import Allowances, SocketSeen
 from agents.core.sentry import (
@@ -46,12 +46,12 @@ from agents.core.sentry import (
 )
 from agents.sentry import acts, holders
 from agents.sentry.doors import Doors
-from agents.sentry.namespaces import Namespace
 from agents.sentry.networks import Networks
 from agents.sentry.permits import Permits
 from agents.sentry.proving import Proof
 from agents.sentry.sockets import Sockets
 from agents.sentry.tiers import Tier
+from agents.sentry.undoing import UndoAll, Undoing
 from guard.core.enforcement import SentryMode
 
 __all__ = ["Watch", "WatchParts"]
@@ -73,8 +73,8 @@ class WatchParts:
     are the operator's own (`agents.core.mirrors`). ``scope``: names of
     namespaces, None for the whole node. ``cgroup``: the one in which somebody is ended or muted,
     None for all. ``portable``: sweep without what only some kernels have. ``doors`` makes the
-    second tier, None: there is none. ``undo`` takes away what stands in a namespace, and says
-    whether it did. ``health`` is called in the sentry's thread when `Watch.health` has changed.
+    second tier, None: there is none. ``undo`` takes away what stands in a namespace. ``health``
+    is called in the sentry's thread when `Watch.health` has changed.
     """
 
     now: Callable[[], int]
@@ -87,7 +87,7 @@ class WatchParts:
     cgroup: str | None = None
     portable: bool = False
     doors: Callable[[], Doors] | None = None
-    undo: Callable[[Finding, Namespace], bool] | None = None
+    undo: UndoAll | None = None
     health: Callable[[Health], None] = lambda _: None
 
 
@@ -103,6 +103,7 @@ class Watch:
         self._sockets = Sockets(parts.now, portable=parts.portable)
         self._doors = parts.doors() if parts.doors is not None else None
         self._permits = _permits(self._doors, parts)
+        self._undoing = Undoing(parts.undo)
         self._lost = 0
         self._refreshed = self._looked = 0
         self._sweeps = self._last = 0
@@ -214,6 +215,8 @@ class Watch:
 
     def _left(self) -> float:
         """Return the seconds until something is due."""
+        if self._undoing:
+            return 0.0
         due = min(self._sentry.next_deadline(), self._refreshed + _REFRESH)
         return max(0.0, (due - self._parts.now()) / _NANOSECONDS)
 
@@ -248,6 +251,9 @@ class Watch:
         if self._doors is not None:
             self._doors.set_enforce(mode is SentryMode.ENFORCE)
         self._apply(SetMode(mode))
+        if mode is SentryMode.OBSERVE:
+            for acted in self._undoing.drop():
+                self._apply(acted)
         self._tell_health()
 
     def _look_around(self, ready: set[int]) -> None:
@@ -258,6 +264,8 @@ class Watch:
         self._looked = now if anew else self._looked
         for event in self._networks.announced(ready, anew=anew):
             self._apply(event)
+        for acted in self._undoing.step(self._networks.namespace):
+            self._apply(acted)
 
     def _refresh(self) -> None:
         self._refreshed = self._parts.now()
@@ -271,23 +279,13 @@ class Watch:
             command = waiting.popleft()
             if isinstance(command, Incident):
                 self._parts.deliver(command)
+            elif isinstance(command, Undo):
+                self._undoing.add(command)
             elif not isinstance(command, Sweep):
-                acted = Acted(command, self._act(command))
+                acted = Acted(command, _done(command))
                 waiting.extendleft(reversed(self._sentry.handle(acted, self._parts.now())))
             elif sweep:
                 self._sweep(command)
-
-    def _act(self, act: Act) -> Result:
-        """Rule 8."""
-        if isinstance(act, Kill):
-            return acts.kill(act)
-        if isinstance(act, Mute):
-            return acts.mute(act)
-        namespace = self._networks.namespace(act.netns)
-        if namespace is None:
-            return Result.GONE
-        undone = self._parts.undo is not None and self._parts.undo(act.finding, namespace)
-        return Result.DONE if undone else Result.FAILED
 
     def _sweep(self, sweep: Sweep) -> None:
         if not sweep.quick:
@@ -342,6 +340,11 @@ class Watch:
 def _permits(doors: Doors | None, parts: WatchParts) -> Permits | None:
     """Permit those who are muted, too: the kernel would end them."""
     return Permits(doors, parts.units | parts.mute) if doors is not None else None
+
+
+def _done(act: Kill | Mute) -> Result:
+    """Rule 8."""
+    return acts.kill(act) if isinstance(act, Kill) else acts.mute(act)
 
 
 def _readable(descriptors: Sequence[int], seconds: float) -> bool:

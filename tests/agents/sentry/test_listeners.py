@@ -18,7 +18,7 @@ from agents.core.enforcing import Mode
 from agents.core.judgement import AF_NETLINK, Allowances, SocketSeen, Verdict, judge
 from agents.core.sentry import What
 from agents.sentry.listeners import groups, ports
-from agents.sentry.undo import undo
+from agents.sentry.undo import undo_all
 from tests.agents.sentry.place import Place, path_of
 from tests.agents.sentry.wires import Wires
 from tests.builders.units import service
@@ -110,7 +110,7 @@ def test_a_unit_that_may_listen_is_not_reported():
 
 @pytest.mark.privileged
 def test_who_listens_is_ended_where_the_sentry_enforces_and_only_there(arena):
-    with Place(cgroup=path_of(arena.inside), undo=undo) as place:
+    with Place(cgroup=path_of(arena.inside), undo=undo_all) as place:
         place.watch.set_mode(Mode.ENFORCE)
         with listening(place, *arena.outside.command(), group=6) as neighbour:
             with listening(place, *arena.inside.command()) as process:

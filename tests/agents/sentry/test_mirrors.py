@@ -13,7 +13,7 @@ import pytest
 
 from agents.core.enforcing import Mode
 from agents.core.sentry import What
-from agents.sentry.undo import undo
+from agents.sentry.undo import undo_all
 from tests.agents.sentry.place import Place
 from tests.agents.sentry.wires import Wires, redirecting, set_xdp
 
@@ -33,7 +33,7 @@ def wires():
 
 @contextlib.contextmanager
 def watching(wires, mode, **parts):
-    with Place(name=wires.a, undo=undo, **parts) as place:
+    with Place(name=wires.a, undo=undo_all, **parts) as place:
         place.watch.set_mode(mode)
         place.swept(2)
         place.told.clear()
@@ -152,7 +152,7 @@ def test_what_is_set_up_again_is_undone_again(wires):
 def test_the_operators_own_are_left_and_told(wires):
     """A declared link, program or filter stands; the same elsewhere does not."""
     macvlan(wires)
-    with Place(name=wires.a, undo=undo, mirrors=frozenset(("mac0", "v0/tc"))) as place:
+    with Place(name=wires.a, undo=undo_all, mirrors=frozenset(("mac0", "v0/tc"))) as place:
         place.watch.set_mode(Mode.ENFORCE)
         assert place.found(What.MIRROR_ALLOWED)[0]["mirror"] == "mirror_link"
         filtering(wires)
