@@ -269,8 +269,8 @@ def tell(folder: Path) -> int:
             warrant_capture(lab)
             forged(lab, agent=True)
             witness_lost(lab)
-            with chapter("7. The media relay: its proxy asks for a recording"):
-                tell_relay(folder / "relay", check, lambda line: console.print(f"   {line}"))
+            with chapter("7. The media relay: its proxy asks for a recording, and root for more"):
+                tell_relay(folder / "relay", check, lambda line: console.print(f"   {line}"), shown)
             with chapter("8. The record, from outside"):
                 tell_log(lab, check, shown, forged=True)
     summary(folder, complete=not lack)

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.lab.calls import Call
-from tests.lab.deployment import Deployment
+from tests.lab.demo_sentry import tell_sentry
+from tests.lab.deployment import Answer, Deployment
 from tests.lab.gated import await_gate, incidents
-from tests.lab.network import Network, end
+from tests.lab.network import Network
 from tests.lab.proxy import PROXY, Proxy
 from tests.lab.relay import GATE, Relay
+from tests.lab.slice import Slice
 
 __all__ = ["tell_relay"]
 
@@ -21,11 +23,18 @@ SUBJECT, BYSTANDER = "+15550001", "+15557777"
 
 
 def tell_relay(
-    folder: Path, check: Callable[[object, str], None], say: Callable[[str], None]
+    folder: Path,
+    check: Callable[[object, str], None],
+    say: Callable[[str], None],
+    shown: Callable[..., Answer],
 ) -> None:
-    """Tell how the proxy asks for a recording: refused, then the same under a warrant."""
+    """Tell how the proxy asks for a recording: refused, then the same under a warrant.
+
+    Then root on this node captures past everything.
+    """
     with (
-        Network() as network,
+        Slice() as inside,
+        Network(slice=inside) as network,
         Relay(network, folder / "rtpengine") as relay,
         Deployment(folder / "deployment", network) as lab,
     ):
@@ -37,23 +46,7 @@ def tell_relay(
         with Proxy(network, folder / "kamailio", relay=gate, record="verb") as proxy:
             refused(lab, relay, proxy, folder, check)
             recorded(lab, relay, proxy, folder, check)
-        watched(lab, check)
-
-
-def watched(lab: Deployment, check: Callable[[object, str], None]) -> None:
-    """Root captures past everything."""
-    assert lab.network
-    tcpdump = lab.network.start("node", "tcpdump", "-n", "-i", "voice-a", "-w", "/dev/null")
-    try:
-        lab.wait_for(lambda: incidents(lab, "capture_socket"), "the capture is on record")
-    finally:
-        end(tcpdump)
-    (incident, *_) = incidents(lab, "capture_socket")
-    check(
-        incident["pid"] == tcpdump.pid and incident["would"] == "kill",
-        f"tcpdump as root on the node is on record: process {incident['pid']}, "
-        f"{incident['kind']}, user {incident['uid']}, command {incident['command'][:12]}…",
-    )
+            tell_sentry(lab, folder, check, say, shown)
 
 
 def refused(

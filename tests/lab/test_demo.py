@@ -21,7 +21,7 @@ def test_the_demo_tells_its_whole_story(tmp_path: Path) -> None:
 
     assert told.returncode == 0, told.stdout
     assert "skipped" not in told.stdout
-    assert told.stdout.count("✓") == 32
+    assert told.stdout.count("✓") == 34
     assert (tmp_path / "demo/people/lead-1/profile.toml").exists()
 
 
