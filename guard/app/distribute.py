@@ -10,6 +10,8 @@
 4. A lease is renewed while the capture may run: it is granted or armed and inside its window, its
    authority's state and signatures are in force under the trust policy of now. Nothing else renews
    it, so that doubt about any of these ends the capture by itself.
+5. A node that is not trusted is offered nothing and has no lease renewed until it is well again
+   (`guard.core.untrusted`). It is told to stop all the same.
 """
 
 from __future__ import annotations
@@ -106,7 +108,7 @@ class NodeFeed:
         if row.id in self._told:
             return
         evidence = None
-        if made.size < _MOST_BYTES:
+        if made.size < _MOST_BYTES and self._trusted():
             evidence = self.desk.assemble(view, row, now)
         if evidence is None:
             made.waiting.append(row.revision)
@@ -136,9 +138,12 @@ class NodeFeed:
             for row in view.live_captures(node=self.node):
                 if row.state in _LIVE and row.not_before <= now < row.not_after:
                     leases.append(row.lease_seconds)
-                    if self._in_force(view.authority(row.authority_id), now):
+                    if self._trusted() and self._in_force(view.authority(row.authority_id), now):
                         renewed.append(row.id)
         return renewed, min(leases, default=_NOTHING_RUNS) / 3
+
+    def _trusted(self) -> bool:
+        return self.office.standings.of(self.node).flaw is None
 
     def _in_force(self, row: AuthorityRow | None, now: datetime) -> bool:
         if row is None or row.state not in _IN_FORCE or now >= row.window_end:

@@ -52,6 +52,7 @@ def grant_capture(
         envelope=office.readings.signed(authority.envelope, policy) if authority else None,
         state=authority.state if authority else None,
         live_on_node=runs_on(view, request.authority_id, request.node, now),
+        standing=office.standings.of(request.node),
         policy=policy,
         now=now,
     )

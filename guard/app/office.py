@@ -26,6 +26,7 @@ from guard.app.changes import PutAuthority, PutCapture
 from guard.app.denial import Denied
 from guard.app.ports import Clock, Entropy, Ledger, Plan, Reads
 from guard.app.readings import Readings
+from guard.app.standings import Standings
 from guard.core.checkpoint import cosignature_times
 from guard.core.decision import Deny
 from guard.core.note import parse_note
@@ -55,6 +56,7 @@ class Office:
     bell: Bell = field(default_factory=Bell)
     readings: Readings = field(default_factory=Readings)
     due: asyncio.Event = field(default_factory=asyncio.Event)
+    standings: Standings = field(default_factory=Standings)
 
     @property
     def policy(self) -> TrustPolicy:

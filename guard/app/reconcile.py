@@ -6,7 +6,10 @@
    What cannot be written now is found again at the next look.
 3. A guard that did not look for a while, because it was down or its machine slept, was not there to
    hear: nodes have their time again from when it is back.
-4. People see what is open; whoever may not know of a capture sees of a finding about it the kind,
+4. How the nodes stand is known to whoever permits something (`Standings`). Each node with a session
+   is asked a challenge: at the session's begin, and again `_PACE` after the last at the earliest,
+   once that is answered.
+5. People see what is open; whoever may not know of a capture sees of a finding about it the kind,
    the node and since when, and no more (`guard.core.sight`).
 """
 
@@ -25,13 +28,15 @@ from guard.core.reasons import Refused
 from guard.core.reconciliation import Reconciliation
 from guard.core.record import Entry, RecordKind
 from guard.core.sight import Sight, sees_all, sight
-from guard.core.trust import Principal
+from guard.core.trust import NodeIdentity, Principal
+from guard.core.untrusted import NodeStanding
 
 __all__ = ["Reconciler"]
 
 _PAGE: Final = 500
 _ABSENT: Final = timedelta(seconds=30)
 _MOST_AT_ONCE: Final = 100
+_PACE: Final = timedelta(minutes=1)
 _KEPT_BACK: Final = "it is about a capture that is not shown to you"
 
 
@@ -45,6 +50,7 @@ class Reconciler:
     _looked: datetime | None = None
     _open: list[Finding] = field(default_factory=list)
     _read: asyncio.Event = field(default_factory=asyncio.Event)
+    _asked: dict[str, datetime] = field(default_factory=dict)
 
     async def look(self) -> int:
         """Take in what is new; return how many records that led to. Raises LedgerUnavailable."""
@@ -55,10 +61,37 @@ class Reconciler:
         self._looked = now
         made, over = self._books.news(now)
         self._open = self._named(self._books.findings(now))
+        self.office.standings.put(self._books.standings(now))
         self._read.set()
         if made or over:
             await self._put_on_record(self._named(made)[:_MOST_AT_ONCE], over)
         return min(len(made), _MOST_AT_ONCE) + len(over)
+
+    async def nodes(self) -> list[tuple[NodeIdentity, NodeStanding]]:
+        """Return how each node of the trust policy stands; waits for the first look."""
+        await self._read.wait()
+        of = self.office.standings.of
+        return [(node, of(node.name)) for node in self.office.policy.nodes]
+
+    def challenge(self, node: str, *, begin: bool) -> bytes | None:
+        """Return what to ask a node now, None for nothing; ``begin``: of a session (rule 4)."""
+        sentry, now = self._books.sentry(node), self.office.clock.now()
+        if sentry is None:
+            return None  # The log is not read yet.
+        last = self._asked.get(node)
+        early = last is not None and (sentry.waiting or now - last < _PACE)
+        if early and not begin:
+            return None
+        nonce = self.office.entropy.new_salt()
+        sentry.ask(nonce.hex(), now)
+        self._asked[node] = now
+        return nonce
+
+    def left(self, node: str) -> None:
+        """Expect no answer: the node's session is over."""
+        sentry = self._books.sentry(node)
+        if sentry is not None:
+            sentry.leave()
 
     async def open(self, viewer: Principal) -> list[Finding]:
         """Return what is open as the viewer may see it, oldest first; waits for the first look."""

@@ -17,7 +17,12 @@ from typing import Any, Self, TypeVar, cast
 import grpc
 from grpc_status import rpc_status
 
-from guard.api.v1.audit_service_pb2 import Finding, ListFindingsRequest
+from guard.api.v1.audit_service_pb2 import (
+    Finding,
+    ListFindingsRequest,
+    ListNodesRequest,
+    NodeStanding,
+)
 from guard.api.v1.audit_service_pb2_grpc import AuditServiceStub
 from guard.api.v1.authority_service_pb2 import Authority, ListAuthoritiesRequest
 from guard.api.v1.authority_service_pb2_grpc import AuthorityServiceStub
@@ -125,6 +130,10 @@ class Connection:
     def list_findings(self) -> list[Finding]:
         """Return what the guard's reconciliation has open; raises a `Failure`."""
         return list(self.call(self.audit.ListFindings, ListFindingsRequest()).findings)
+
+    def list_nodes(self) -> list[NodeStanding]:
+        """Return how each node of the trust policy stands; raises a `Failure`."""
+        return list(self.call(self.audit.ListNodes, ListNodesRequest()).nodes)
 
     @contextmanager
     def _failures(self) -> Iterator[None]:

@@ -17,6 +17,7 @@ from guard.cli.durations import spoken, stamp
 from guard.cli.exits import DiscrepancyError
 from guard.cli.invocation import Command, Group, Invocation, passes
 from guard.cli.log_verification import PASSING, Seen, checked_checkpoint, remember
+from guard.cli.node_words import node_json, node_lines
 from guard.cli.output import plain, table
 from guard.cli.plain_words import grid
 from guard.cli.profile import read_certificate
@@ -43,6 +44,7 @@ def status(invocation: Invocation) -> None:
         seen = _log(invocation, connection, policy)
         live = sum(_live_by_node(connection).values())
         found = connection.list_findings()
+        nodes = connection.list_nodes()
     known = policy.principal_by_keyid(key.keyid)
     roles = sorted(known.roles) if known else []
     until, now = read_certificate(profile.tls_cert).not_valid_after_utc, invocation.now()
@@ -57,6 +59,7 @@ def status(invocation: Invocation) -> None:
         "certificate_expires_at": format_time(until),
         **_log_json(seen),
         "live_captures": live,
+        "nodes": [node_json(each) for each in nodes],
         "findings": [_finding_json(each) for each in found],
     }
     lines = [
@@ -68,6 +71,7 @@ def status(invocation: Invocation) -> None:
         ("Trust policy", f"version {policy.version}, until {stamp(policy.expires_at)}"),
         ("Log", _log_words(seen)),
         ("Captures", f"{live} live"),
+        *node_lines(nodes),
         ("Findings", f"{len(found)} open" if found else "none open"),
         *(("", _finding_line(each)) for each in found),
     ]

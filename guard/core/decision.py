@@ -8,6 +8,7 @@ Denied is everything that no rule permits. The rules, in the order of the reason
 4. Its effective window contains now.
 5. It names the node, and the level asked for is not above its own.
 6. No capture under it runs on that node already.
+7. The node is trusted (`untrusted`).
 
 The node decides again, for itself: a permit is necessary and never sufficient.
 """
@@ -30,6 +31,7 @@ from guard.core.level import Level
 from guard.core.lifecycle import AuthorityState
 from guard.core.policy import TrustPolicy
 from guard.core.reasons import Reason, Refused
+from guard.core.untrusted import NodeStanding
 from guard.core.window import Window
 
 _IN_FORCE = frozenset({AuthorityState.PROVISIONAL, AuthorityState.APPROVED})
@@ -71,6 +73,7 @@ def decide(
     envelope: bytes | SignedAuthority | None,
     state: AuthorityState | None,
     live_on_node: bool,
+    standing: NodeStanding,
     policy: TrustPolicy,
     now: datetime,
 ) -> Permit | Deny:
@@ -78,12 +81,15 @@ def decide(
 
     ``envelope`` and ``state`` are the authority's as stored, None where there is none; an envelope
     that ``read_signed`` has read under this policy may stand for its bytes;
-    ``live_on_node`` says whether a capture under it runs on the node. Never raises ``Refused``.
+    ``live_on_node`` says whether a capture under it runs on the node, ``standing`` how the node
+    stands. Never raises ``Refused``.
     """
     try:
-        return _permit(request, envelope, state, live_on_node, policy, now)
+        permit = _permit(request, envelope, state, live_on_node, policy, now)
+        _require_fit(request, standing)
     except Refused as refused:
         return Deny(reason=refused.reason, sentence=refused.detail)
+    return permit
 
 
 def _permit(
@@ -109,6 +115,14 @@ def _permit(
         window=approved.window,
         lease=policy.rule(approved.authority.instrument).lease,
     )
+
+
+def _require_fit(request: CaptureRequest, standing: NodeStanding) -> None:
+    """Hold the node to rule 7."""
+    if standing.flaw is not None:
+        raise Refused(
+            Reason.NODE_UNTRUSTED, f"{request.node} is not trusted: it {standing.flaw.words}"
+        )
 
 
 def _require_in_force(

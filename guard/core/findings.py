@@ -25,6 +25,7 @@ class FindingKind(StrEnum):
     SEALED_NOT_RECEIVED = "sealed_not_received"
     CHAIN_BROKEN = "chain_broken"
     NODE_SILENT = "node_silent"
+    NODE_UNTRUSTED = "node_untrusted"
     RECORD_UNREADABLE = "record_unreadable"
 
 

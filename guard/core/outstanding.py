@@ -11,6 +11,7 @@ from guard.core.findings import Finding
 from guard.core.instruments import CEILINGS
 from guard.core.policy import LARGEST_CLOCK_TOLERANCE
 from guard.core.receipt import FIRST_PREVIOUS
+from guard.core.untrusted import NodeStanding, Patience, SentryBook
 
 __all__ = [
     "ARMING",
@@ -88,10 +89,16 @@ class NodeBook:
     digest: str = FIRST_PREVIOUS
     claims: set[str] = field(default_factory=set)
     parts: list[str] | None = None
+    sentry: SentryBook = field(default_factory=SentryBook)
 
     def patience(self) -> timedelta:
         """Return how long the node may be silent."""
         return max(3 * self.every, SILENCE)
+
+    def standing(self, now: datetime, *, silent: datetime | None, since: datetime) -> NodeStanding:
+        """Say how the node stands; the guard was there to ask and to hear ``since`` then."""
+        patience = Patience(every=self.every, silence=self.patience(), since=since)
+        return self.sentry.standing(now, patience, silent=silent)
 
     def is_here(self, now: datetime) -> bool:
         """Say whether the node has kept its own interval until now."""

@@ -54,6 +54,7 @@ class Reason(StrEnum):
     NODE_UNABLE = "node_unable"
     CALL_NOT_COVERED = "call_not_covered"
     SCOPE_NOT_PERMITTED = "scope_not_permitted"
+    NODE_UNTRUSTED = "node_untrusted"
 
 
 class Refused(Exception):  # noqa: N818  the word of the design

@@ -13,6 +13,7 @@ Fed with every record of the log in order, it knows at any time what does not me
    no more: a node that has lost its memory needs a new name.
 5. A node of the trust policy that has not been heard of for too long.
 6. A record that cannot be read: what it was about is followed no more.
+7. A node that is not to be trusted any more: `untrusted` says when.
 
 Nobody is found silent or late by a guard that was not there itself (`listen_from`). What is on
 record as found stays found until it is over, and what was over before it could be put on record is
@@ -44,8 +45,9 @@ from guard.core.outstanding import (
 )
 from guard.core.policycodec import parse_policy
 from guard.core.reasons import Refused
-from guard.core.receipt import Receipt, ReceiptKind
+from guard.core.receipt import AT_START, Receipt, ReceiptKind
 from guard.core.record import Record, RecordKind
+from guard.core.untrusted import NodeStanding, SentryBook
 
 __all__ = ["Reconciliation"]
 
@@ -72,6 +74,10 @@ class Reconciliation:
     def listen_from(self, now: datetime) -> None:
         """Say that the guard has taken receipts and segments without a pause only since then."""
         self._from = now
+
+    def sentry(self, node: str) -> SentryBook | None:
+        """Return what is known of a node's sentry, to ask it a challenge; None: nothing yet."""
+        return self._nodes[node].sentry if node in self._nodes else None
 
     def apply(self, index: int, record: Record) -> None:
         """Take in the record at ``index``; one that cannot be read is a finding itself (rule 6)."""
@@ -121,24 +127,33 @@ class Reconciliation:
                 self._stored(fact)
             case facts.FindingMade(key=key, what=what):
                 self._recorded[key] = what
+                self._doubt(key, fact.time)
                 if key in self._past:
                     self._past.discard(key)
                     self._events.pop(key, None)
             case facts.FindingClosed(key=key):
                 self._recorded.pop(key, None)
+                self._doubt(key, None)
             case _:
                 pass
 
     def _policy(self, fact: facts.PolicyChanged) -> None:
         policy = parse_policy(dsse.parse(fact.envelope, dsse.Kind.TRUST_POLICY).payload)
         named = {node.name for node in policy.nodes}
-        for name in named:
-            node = self._nodes.setdefault(name, NodeBook())
+        for identity in policy.nodes:
+            node = self._nodes.setdefault(identity.name, NodeBook())
             node.named = node.named or fact.time
+            node.sentry.wanted = identity.sentry
         for name, node in self._nodes.items():
             if name not in named and node.named is not None:
                 node.named = None
                 self._over(f"{FindingKind.CHAIN_BROKEN}:{name}")  # Rule 4.
+
+    def _doubt(self, key: str, since: datetime | None) -> None:
+        """Take note that a node is on record as not trusted, or no more."""
+        kind, _, name = key.partition(":")
+        if kind == FindingKind.NODE_UNTRUSTED and name in self._nodes:
+            self._nodes[name].sentry.doubted = since
 
     def _end(self, grant_id: str, at: datetime) -> None:
         grant = self._grants.get(grant_id)
@@ -192,6 +207,9 @@ class Reconciliation:
 
     def _heartbeat(self, node: NodeBook, receipt: Receipt, said: datetime) -> None:
         node.every = timedelta(seconds=int(receipt.details["every"]))
+        if receipt.health is not None and node.heard is not None and receipt.details["part"] == 1:
+            start = receipt.details.get("at") == AT_START
+            node.sentry.hear(receipt.health, start=start, at=node.heard)
         for grant_id in receipt.armed:
             self._claim(node, receipt.node, grant_id, said)
         if receipt.details["part"] == 1:
@@ -306,7 +324,8 @@ class Reconciliation:
     def findings(self, now: datetime) -> list[Finding]:
         """Return what is open at ``now``, oldest first."""
         late = (*self._unarmed(now), *self._unreceived(now), *self._silent(now))
-        found = {each.key: each for each in (*self._events.values(), *late)}
+        every = (*self._events.values(), *late, *self._untrusted(now))
+        found = {each.key: each for each in every}
         return sorted(found.values(), key=lambda each: (each.since, each.key))
 
     def news(self, now: datetime) -> tuple[list[Finding], dict[str, str]]:
@@ -314,6 +333,20 @@ class Reconciliation:
         found = {each.key: each for each in self.findings(now)}
         made = [each for key, each in found.items() if key not in self._recorded]
         return made, {key: what for key, what in self._recorded.items() if key not in found}
+
+    def standings(self, now: datetime) -> dict[str, NodeStanding]:
+        """Return how each node of the trust policy stands at ``now``."""
+        silent = {each.node: each.since for each in self._silent(now)}
+        return {
+            name: node.standing(now, silent=silent.get(name), since=self._from)
+            for name, node in self._nodes.items()
+            if node.named is not None
+        }
+
+    def _untrusted(self, now: datetime) -> Iterator[Finding]:
+        for name, standing in self.standings(now).items():
+            if standing.flaw is not None:
+                yield standing.flaw.finding(name)
 
     def _unarmed(self, now: datetime) -> Iterator[Finding]:
         for grant_id, grant in self._grants.items():

@@ -11,6 +11,7 @@ from guard.api.v1.audit_service_pb2_grpc import AuditServiceServicer
 from guard.app.audit import Audit, Reading
 from guard.app.denial import MalformedError
 from guard.app.filings import Filings
+from guard.app.presence import Presence
 from guard.app.reconcile import Reconciler
 from guard.core.filing import FilingKind
 from guard.core.record import Entry
@@ -21,6 +22,7 @@ from guard.services.translate import (
     required_text,
     to_finding,
     to_log_record,
+    to_standing,
 )
 
 __all__ = ["AuditService"]
@@ -29,10 +31,13 @@ __all__ = ["AuditService"]
 class AuditService(AuditServiceServicer):
     """Translates; ``guard.app.audit`` reads, ``reconcile`` finds, ``filings`` takes in."""
 
-    def __init__(self, audit: Audit, reconciler: Reconciler, filings: Filings) -> None:
+    def __init__(
+        self, audit: Audit, reconciler: Reconciler, filings: Filings, presence: Presence
+    ) -> None:
         self._audit = audit
         self._reconciler = reconciler
         self._filings = filings
+        self._presence = presence
 
     async def ReadRecords(
         self, request: messages.ReadRecordsRequest, _context: object
@@ -57,6 +62,15 @@ class AuditService(AuditServiceServicer):
         """List what is open."""
         found = await self._reconciler.open(admission().caller.principal)
         return messages.ListFindingsResponse(findings=[to_finding(each) for each in found])
+
+    async def ListNodes(
+        self, _request: messages.ListNodesRequest, _context: object
+    ) -> messages.ListNodesResponse:
+        """Say how the nodes stand."""
+        found = await self._reconciler.nodes()
+        connected = self._presence.connected
+        nodes = [to_standing(node, each, connected=connected(node.name)) for node, each in found]
+        return messages.ListNodesResponse(nodes=nodes)
 
     async def CommitSample(
         self, request: messages.CommitSampleRequest, _context: object

@@ -91,7 +91,7 @@ def add_services(server: grpc.aio.Server, premises: Premises) -> None:
         NodeService(_node_services(premises)), server
     )
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(
-        AuditService(Audit(office), premises.reconciler, Filings(office)), server
+        AuditService(Audit(office), premises.reconciler, Filings(office), premises.presence), server
     )
     trust_service_pb2_grpc.add_TrustServiceServicer_to_server(TrustService(premises.trust), server)
     health_pb2_grpc.add_HealthServicer_to_server(health_aio.HealthServicer(), server)
@@ -106,5 +106,6 @@ def _node_services(premises: Premises) -> NodeServices:
         receipts=Receipts(premises.office),
         segments=premises.segments,
         trust=premises.trust,
+        reconciler=premises.reconciler,
         log=premises.log,
     )

@@ -72,6 +72,7 @@ METHODS: Final[Mapping[str, Method]] = MappingProxyType(
         f"{_API}.NodeService/Session": Method(callers=_NODE),
         f"{_API}.AuditService/ReadRecords": Method(callers=_AUDITOR, decides=True),
         f"{_API}.AuditService/ListFindings": Method(callers=_PEOPLE),
+        f"{_API}.AuditService/ListNodes": Method(callers=_PEOPLE),
         f"{_API}.AuditService/CommitSample": Method(callers=_AUDITOR, decides=True),
         f"{_API}.AuditService/FileCertificate": Method(callers=_LEGAL, decides=True),
         f"{_API}.AuditService/FileReview": Method(callers=_AUDITOR, decides=True),

@@ -6,7 +6,8 @@
    before.
 3. The session looks at least once a second whether its caller is still one: certificate, place in
    the trust policy, newest session.
-4. A segment that cannot be taken now (a full disk) is asked for again later and holds up nothing
+4. A node is asked challenges as long as its session lasts (`guard.app.reconcile`).
+5. A segment that cannot be taken now (a full disk) is asked for again later and holds up nothing
    else; one that does not match its receipt is asked for three times in all.
 """
 
@@ -32,6 +33,7 @@ from guard.app.evidence import EvidenceDesk
 from guard.app.office import Office
 from guard.app.presence import Presence
 from guard.app.receipts import Receipts
+from guard.app.reconcile import Reconciler
 from guard.app.segments import Incoming, Segments
 from guard.app.shelf import ShelfError
 from guard.app.trust import Trust
@@ -62,6 +64,7 @@ class NodeServices:
     receipts: Receipts
     segments: Segments
     trust: Trust
+    reconciler: Reconciler
     log: structlog.typing.FilteringBoundLogger
 
 
@@ -91,7 +94,11 @@ class NodeService(NodeServiceServicer):
                 trust_version=hello.trust_version,
             )
             services.log.info("session", node=name, agent=hello.agent_version)
-            await session.run(hello, requests)
+            try:
+                await session.run(hello, requests)
+            finally:
+                if services.presence.is_newest(name, token):
+                    services.reconciler.left(name)
 
 
 async def _hello(requests: AsyncIterator[messages.SessionRequest]) -> messages.Hello:
@@ -143,6 +150,7 @@ class _Session:
     async def _push(self) -> None:
         loop = asyncio.get_running_loop()
         renew_at = loop.time()
+        await self._challenge(begin=True)
         while True:
             self.admitted.renew()
             if not self.services.presence.is_newest(self.admitted.caller.name, self.token):
@@ -153,6 +161,7 @@ class _Session:
                 pause = await self._push_leases()
                 renew_at = loop.time() + pause
                 await self._push_state()
+            await self._challenge()
             await self._retry(loop.time())
             await self._wait(min(renew_at - loop.time(), _LOOK_EVERY))
 
@@ -181,6 +190,12 @@ class _Session:
             offered = offered or bool(delta.offered)
             await self._send(messages.SessionResponse(state_delta=_delta(delta)))
         return offered
+
+    async def _challenge(self, *, begin: bool = False) -> None:
+        nonce = self.services.reconciler.challenge(self.admitted.caller.name, begin=begin)
+        if nonce is not None:
+            challenge = messages.Challenge(nonce=nonce)
+            await self._send(messages.SessionResponse(challenge=challenge))
 
     async def _push_leases(self) -> float:
         renewed, pause = self.feed.renewals()
@@ -247,7 +262,7 @@ class _Session:
             await self._keep(incoming)
 
     async def _keep(self, incoming: Incoming) -> None:
-        """Finish a whole segment (rule 4)."""
+        """Finish a whole segment (rule 5)."""
         try:
             kept = await self.services.segments.keep(incoming)
         except ShelfError as error:

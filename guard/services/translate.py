@@ -27,9 +27,11 @@ from guard.app.presence import Counters, Running
 from guard.core.evidence import Evidence
 from guard.core.fields import parse_time
 from guard.core.findings import Finding
+from guard.core.identities import NodeIdentity
 from guard.core.lifecycle import AuthorityState, CaptureState
 from guard.core.reasons import Reason
 from guard.core.record import Entry
+from guard.core.untrusted import NodeStanding
 from guard.core.window import Window
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "to_log_record",
     "to_reason",
     "to_segment_header",
+    "to_standing",
     "to_timestamp",
 ]
 
@@ -229,4 +232,27 @@ def to_finding(finding: Finding) -> audit_service_pb2.Finding:
         number=finding.number,
         since=to_timestamp(finding.since),
         detail=finding.detail,
+    )
+
+
+def to_standing(
+    node: NodeIdentity,
+    standing: NodeStanding,
+    *,
+    connected: bool,
+) -> audit_service_pb2.NodeStanding:
+    """Return how a node stands; what is not known is left out."""
+    health, flaw = standing.health, standing.flaw
+    return audit_service_pb2.NodeStanding(
+        node=node.name,
+        policy=node.sentry.value,
+        connected=connected,
+        untrusted=flaw.words if flaw else "",
+        untrusted_since=to_timestamp(flaw.since) if flaw else None,
+        stated=to_timestamp(standing.heard) if standing.heard else None,
+        proven=to_timestamp(standing.answered) if standing.answered else None,
+        mode=health.mode.value if health else "",
+        enforcement=health.enforcement.value if health else "",
+        doors=health.doors if health else {},
+        programs=health.programs if health else "",
     )

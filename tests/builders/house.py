@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -156,6 +157,23 @@ class House:
 
     async def capture(self, authority_id: str, **changes: Any) -> CaptureView:
         return await self.captures.request(self.wish(authority_id, **changes))
+
+    # --- the nodes ----------------------------------------------------------------------------
+
+    async def answer(self, hand: NodeHand, **changes: Any) -> None:
+        """Ask a node a challenge; let it prove its doors, change in health, and say so."""
+        await self.reconciler.look()
+        nonce = self.reconciler.challenge(hand.name, begin=True)
+        assert nonce is not None
+        hand.health = replace(hand.health, challenge=nonce.hex(), **changes)
+        await self.state(hand)
+
+    async def state(self, hand: NodeHand, **changes: Any) -> None:
+        """Let a node state that nothing is armed, and its health; then look."""
+        hand.health = replace(hand.health, **changes)
+        said = hand.heartbeat(time=self.clock.now())
+        await self.receipts.take(said, hand.identity)
+        await self.reconciler.look()
 
     # --- the log ------------------------------------------------------------------------------
 

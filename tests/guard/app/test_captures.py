@@ -78,6 +78,21 @@ async def test_nothing_outside_the_window(house: House) -> None:
     assert await denial(house, authority_id) is Reason.EXPIRED
 
 
+async def test_nothing_on_a_node_that_is_not_trusted(house: House) -> None:
+    """Denied by name and on record until the node is well; what runs there can be stopped."""
+    hand = NodeHand(house.site)
+    await house.answer(hand)
+    running = (await house.capture(await house.approved())).row.id
+    authority_id = await house.approved()
+    await house.state(hand, programs="cd" * 32)
+    assert await denial(house, authority_id) is Reason.NODE_UNTRUSTED
+    stopped = await house.captures.stop(running, house.site.principal("operator-1"))
+    assert stopped.row.state is CaptureState.STOPPING
+    house.clock.move(seconds=1)
+    await house.answer(hand, programs="ab" * 32)
+    assert (await house.capture(authority_id)).row.state is CaptureState.GRANTED
+
+
 async def test_nothing_under_an_expired_trust_policy(house: House) -> None:
     """A policy that expires while the guard runs permits nothing any more."""
     authority_id = await house.approved()

@@ -214,3 +214,44 @@ async def test_an_ended_capture_is_not_offered_to_a_new_session(house: House) ->
     await house.receipts.take(ended, hand.identity)
     await house.cosign()
     assert feed(house).delta() is None
+
+
+async def test_a_node_that_is_not_trusted(house: House) -> None:
+    """No lease and no grant until it is well again; a word to stop does not wait for that."""
+    hand = NodeHand(house.site)
+    await house.answer(hand)
+    running = (await house.capture(await house.approved())).row.id
+    await house.cosign()
+    node = feed(house)
+    assert node.delta().offered
+    assert node.renewals()[0] == [running]
+    waiting = (await house.capture(await house.approved())).row
+    await house.cosign()
+    await house.state(hand, programs="cd" * 32)
+    assert node.renewals() == ([], 10)
+    assert node.delta() is None
+    assert node.waiting
+    assert feed(house, node="node-2").renewals()[0] == []
+
+    await house.captures.stop(running, house.site.principal("operator-1"))
+    delta = node.delta()
+    assert [each.grant_id for each in delta.withdrawn] == [running]
+    assert delta.offered == ()
+
+    house.clock.move(seconds=1)
+    await house.answer(hand, programs="ab" * 32)
+    assert [verify(house, each).grant.id for each in node.delta().offered] == [waiting.id]
+    assert node.renewals()[0] == [waiting.id]
+
+
+async def test_an_untrusted_node_is_no_other_nodes_matter(house: House) -> None:
+    """What runs elsewhere under the same authority goes on."""
+    hands = NodeHand(house.site), NodeHand(house.site, "node-2")
+    for hand in hands:
+        await house.answer(hand)
+    authority = await house.approved(nodes=("node-1", "node-2"))
+    ids = [(await house.capture(authority, node=hand.name)).row.id for hand in hands]
+    await house.cosign()
+    await house.state(hands[0], programs="cd" * 32)
+    assert feed(house).renewals()[0] == []
+    assert feed(house, node="node-2").renewals()[0] == [ids[1]]

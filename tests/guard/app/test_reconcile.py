@@ -12,6 +12,7 @@ from guard.core.findings import FindingKind
 from guard.core.instruments import Instrument
 from guard.core.receipt import ReceiptKind
 from guard.core.record import RecordKind
+from guard.core.untrusted import UNHEARD
 from tests.builders.deployment import new_id
 from tests.builders.house import House, NodeHand
 
@@ -82,12 +83,21 @@ async def test_silence_is_found_and_ends(house: House) -> None:
     await look_each_second(house, 599)
     assert on_record(house) == []
     await look_each_second(house, 2)
-    assert on_record(house) == [(FOUND, "node_silent:node-1"), (FOUND, "node_silent:node-2")]
+    assert on_record(house) == [
+        (FOUND, "node_silent:node-1"),
+        (FOUND, "node_silent:node-2"),
+        (FOUND, "node_untrusted:node-1"),
+        (FOUND, "node_untrusted:node-2"),
+    ]
     await hear(house, hands[0])
     await look_each_second(house, 30)
-    assert on_record(house)[2:] == [(OVER, "node_silent:node-1")]
-    (left,) = await house.reconciler.open(house.site.principal("operator-1"))
-    assert (left.kind, left.node) == (FindingKind.NODE_SILENT, "node-2")
+    assert on_record(house)[4:] == [(OVER, "node_silent:node-1")]
+    left = await house.reconciler.open(house.site.principal("operator-1"))
+    assert [(each.kind.value, each.node) for each in left] == [
+        ("node_silent", "node-2"),
+        ("node_untrusted", "node-2"),
+        ("node_untrusted", "node-1"),
+    ]
 
 
 async def test_a_guard_that_slept_finds_nobody_silent(house: House) -> None:
@@ -97,7 +107,7 @@ async def test_a_guard_that_slept_finds_nobody_silent(house: House) -> None:
     assert await house.reconciler.look() == 0
     await look_each_second(house, 600)
 
-    assert [kind for kind, _ in on_record(house)] == [FOUND, FOUND]
+    assert [kind for kind, _ in on_record(house)] == [FOUND] * 4
 
 
 async def test_a_restart_repeats_nothing(house: House) -> None:
@@ -218,3 +228,59 @@ async def test_a_record_that_cannot_be_read_is_found(house: House) -> None:
     assert await house.reconciler.look() == 1
     (record,) = [each for each in house.records() if each.kind is FOUND]
     assert record.body["what"] == "record_unreadable"
+
+
+OTHERS = {"programs": "cd" * 32}
+
+
+async def test_how_nodes_stand_is_known_to_whoever_permits(house: House) -> None:
+    """Nothing before the first look; then every node of the trust policy, and its last word."""
+    hand = NodeHand(house.site)
+    await hear(house, hand)
+    assert house.office.standings.of("node-1") is UNHEARD
+    await house.reconciler.look()
+    known = house.office.standings.of("node-1")
+    assert (known.health, known.heard) == (hand.health, house.clock.now())
+    assert [node.name for node, _ in await house.reconciler.nodes()] == ["node-1", "node-2"]
+    assert house.office.standings.of("node-9") is UNHEARD
+
+
+async def test_a_node_that_changes_is_untrusted_until_it_is_well(house: House) -> None:
+    """On record when it is found and when it is over, and known to a guard that starts anew."""
+    hand, key = NodeHand(house.site), "node_untrusted:node-1"
+    await house.answer(hand)
+    assert on_record(house) == []
+    await house.state(hand, **OTHERS)
+    assert on_record(house) == [(FOUND, key)]
+    (record,) = [each for each in house.records() if each.kind is FOUND]
+    assert record.body["detail"].endswith("has other programs in its kernel than at its start")
+
+    house.reconciler = Reconciler(house.office)
+    house.office.standings.put({})
+    assert await house.reconciler.look() == 0
+    flaw = house.office.standings.of("node-1").flaw
+    assert flaw is not None
+    house.clock.move(seconds=1)
+    await house.answer(hand, programs="ab" * 32)
+    assert on_record(house) == [(FOUND, key), (OVER, key)]
+    assert house.office.standings.of("node-1").flaw is None
+
+
+async def test_challenges_come_one_by_one(house: House) -> None:
+    """At a session's begin, then a minute after the last, and not while one waits."""
+    ask = house.reconciler.challenge
+    assert ask("node-1", begin=True) is None, "nothing is asked before the log is read"
+    await house.reconciler.look()
+    assert ask("node-9", begin=True) is None, "nobody of that name"
+    first = ask("node-1", begin=False)
+    assert first is not None
+    assert len(first) == 32
+    house.clock.move(minutes=10)
+    assert ask("node-1", begin=False) is None, "it waits"
+    again = ask("node-1", begin=True)
+    assert again not in {None, first}
+    house.reconciler.left("node-1")
+    assert ask("node-1", begin=False) is None, "it is early"
+    house.clock.move(minutes=1)
+    assert ask("node-1", begin=False) is not None
+    house.reconciler.left("node-9")

@@ -188,3 +188,21 @@ async def test_no_warrant_begins_without_a_quorum(house: House) -> None:
     house.quorum.there = True
     await house.sweep.run()
     assert house.kinds()[len(before) :] == ["capture_granted"]
+
+
+async def test_no_warrant_begins_on_a_node_that_is_not_trusted(house: House) -> None:
+    """It begins where it can, and there as soon as the node is well; nothing is on record between."""
+    hand = NodeHand(house.site)
+    await house.answer(hand)
+    await house.state(hand, programs="cd" * 32)
+    order = Instrument.INTERCEPTION_ORDER
+    await house.approved(order, window=window(house, hours=2), nodes=("node-1", "node-2"))
+    before = len(house.records())
+    await house.sweep.run()
+    await house.sweep.run()
+    assert [row.node for row in captures(house)] == ["node-2"]
+    assert len(house.records()) == before + 1
+    house.clock.move(seconds=1)
+    await house.answer(hand, programs="ab" * 32)
+    await house.sweep.run()
+    assert {row.node for row in captures(house)} == {"node-1", "node-2"}

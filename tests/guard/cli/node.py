@@ -44,6 +44,7 @@ class Node:
         self._sealed: dict[tuple[str, int], bytes] = {}
         self._lock = threading.Lock()
         self.stored = threading.Event()
+        self.health, self.challenge = OBSERVING, ""
         self.live: dict[str, CaptureCounters] = {}
 
     def __enter__(self) -> Self:
@@ -82,6 +83,8 @@ class Node:
                         self._obey(message.state_delta)
                     case "segment_wanted":
                         self._upload(message.segment_wanted)
+                    case "challenge":
+                        self.challenge = message.challenge.nonce.hex()
                     case "segment_stored":
                         self.stored.set()
 
@@ -136,7 +139,7 @@ class Node:
                 grant_id=grant_id,
                 details=details,
                 armed=armed or (),
-                health=OBSERVING if kind is ReceiptKind.HEARTBEAT else None,
+                health=self.health if kind is ReceiptKind.HEARTBEAT else None,
             )
             envelope = encode(sign(encode_receipt(receipt), Kind.RECEIPT, self._signer))
             self._previous = digest(envelope)

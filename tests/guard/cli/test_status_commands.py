@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from guard.core.receipt import ReceiptKind
+from tests.builders.healths import OBSERVING
 from tests.guard.cli.node import Node
 from tests.guard.cli.running import Answer, Running
 
@@ -66,3 +68,38 @@ def test_status_shows_the_rest_while_the_quorum_is_lost(
     assert "Captures " in words
     assert "Findings " in words
     live.wait(lambda: callguard(*auditor).code == 0, "the witness is back")
+
+
+def test_status_shows_how_each_node_stands(live: Running, callguard: Callable[..., Answer]) -> None:
+    """Per node and per door, for people and for machines; a doubt about a node is in both."""
+    auditor = ("--profile", live.person("auditor-1"), "status")
+
+    def standing() -> dict[str, Any]:
+        (node,) = callguard(*auditor, "--json").json()["nodes"]
+        return dict(node)
+
+    with Node(live.folder / "nodes/node-1") as node:
+        numbers = {"every": 180, "part": 1, "parts": 1}
+        node.state(ReceiptKind.HEARTBEAT, None, armed=(), **numbers)
+        live.wait(lambda: standing()["stated_at"], "the health is known")
+        shown = standing()
+        assert (shown["name"], shown["policy"], shown["connected"]) == ("node-1", "observe", True)
+        assert (shown["mode"], shown["enforcement"]) == ("observe", "detect")
+        assert shown["doors"] == OBSERVING.doors
+        assert (shown["untrusted"], shown["programs"]) == (None, OBSERVING.programs)
+        words = callguard(*auditor).out
+        assert re.search(r"Nodes +node-1: observe, detect, as of ", words)
+        assert re.search(r" absent: xdp_socket *\n", words)
+        assert re.search(r" kill: packet_socket, raw_socket *\n", words)
+
+        node.health = replace(OBSERVING, programs="cd" * 32)
+        node.state(ReceiptKind.HEARTBEAT, None, armed=(), **numbers)
+        live.wait(lambda: standing()["untrusted"], "the change is found")
+        assert standing()["untrusted"] == "has other programs in its kernel than at its start"
+        words = " ".join(callguard(*auditor).out.split())
+        assert re.search(r"node-1: NOT TRUSTED since .*: it has other programs", words)
+        node.health = replace(OBSERVING, challenge=node.challenge)
+        node.state(ReceiptKind.HEARTBEAT, None, armed=(), **numbers)
+        live.wait(lambda: standing()["untrusted"] is None, "it is well again")
+    live.wait(lambda: not standing()["connected"], "its session is over")
+    assert re.search(r"node-1: not connected, observe, ", callguard(*auditor).out)

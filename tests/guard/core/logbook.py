@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from guard.core import envelope as dsse
+from guard.core.enforcement import SentryMode
 from guard.core.fields import encode_base64, format_time
 from guard.core.findings import Finding
 from guard.core.receipt import FIRST_PREVIOUS, Receipt, ReceiptKind, encode_receipt
@@ -50,9 +51,10 @@ class Logbook:
         self.books.apply(len(self.entries), record)
         self.entries.append(record)
 
-    def policy(self, *names: str) -> None:
+    def policy(self, *names: str, sentry: SentryMode = SentryMode.OBSERVE) -> None:
         """Let a trust policy name these nodes."""
-        nodes = tuple(SITE.policy.node(name) for name in names)
+        found = (SITE.policy.node(name) for name in names)
+        nodes = tuple(replace(node, sentry=sentry) for node in found if node is not None)
         made = SITE.sign_policy(replace(SITE.policy, nodes=nodes))
         digest = dsse.digest(made)
         self.write(
@@ -192,11 +194,26 @@ class Hand:
         self.kept.clear()
 
     def beat(
-        self, *armed: str, every: int = EVERY, part: int = 1, parts: int = 1, total: int = -1
+        self,
+        *armed: str,
+        every: int = EVERY,
+        part: int = 1,
+        parts: int = 1,
+        total: int = -1,
+        **about: str,
     ) -> None:
         total = len(armed) if total < 0 else total
-        details = {"every": every, "armed": total, "part": part, "parts": parts}
+        details = {"every": every, "armed": total, "part": part, "parts": parts} | about
         self.say(ReceiptKind.HEARTBEAT, armed=armed, details=details)
+
+    def answer(self, *armed: str, every: int = EVERY) -> None:
+        """Be asked a challenge, prove the doors, and say so."""
+        sentry = self.log.books.sentry(self.name)
+        assert sentry is not None
+        challenge = uuid.uuid4().hex * 2
+        sentry.ask(challenge, self.log.now)
+        self.health = replace(self.health, challenge=challenge)
+        self.beat(*armed, every=every)
 
     def arm(self, grant_id: str) -> None:
         self.say(ReceiptKind.ARMED, grant_id)

@@ -16,6 +16,7 @@ from guard.core.level import Level
 from guard.core.lifecycle import AuthorityState
 from guard.core.reasons import Reason
 from guard.core.trust import Role
+from guard.core.untrusted import UNHEARD, Flaw, NodeStanding
 from guard.core.window import Window
 from tests.builders.deployment import Deployment, new_id
 
@@ -38,6 +39,7 @@ def ask(
     level: Level | None = None,
     live: bool = False,
     now: Any = None,
+    standing: NodeStanding = UNHEARD,
 ) -> Permit | Deny:
     if authority_id is None:
         authority_id = (
@@ -57,8 +59,21 @@ def ask(
         envelope=envelope,
         state=state,
         live_on_node=live,
+        standing=standing,
         policy=deployment.policy,
         now=now or deployment.now,
+    )
+
+
+def test_a_node_that_is_not_trusted(deployment: Deployment) -> None:
+    """Nothing new begins there, and the sentence says why; what is wrong before is said first."""
+    flaw = Flaw(deployment.now, "has not answered a challenge")
+    doubted = NodeStanding(flaw=flaw)
+    answer = ask(deployment, deployment.approved(), standing=doubted)
+    denied(answer, Reason.NODE_UNTRUSTED)
+    assert answer.sentence == "node-1 is not trusted: it has not answered a challenge"
+    denied(
+        ask(deployment, deployment.approved(), standing=doubted, live=True), Reason.ALREADY_RUNNING
     )
 
 

@@ -17,6 +17,7 @@ GHOST = "armed_not_granted"
 LOST = "sealed_not_received"
 BROKEN = "chain_broken"
 SILENT = "node_silent"
+UNTRUSTED = "node_untrusted"
 
 
 @pytest.fixture
@@ -258,7 +259,7 @@ def test_a_segment_that_came_is_not_waited_for(log: Logbook, node: Hand):
 
 
 def test_a_silent_node_is_one_finding(log: Logbook, node: Hand):
-    """However many segments it owes; one that was found before stays found."""
+    """And one that is not trusted, however many segments it owes; what was found stays found."""
     grant = log.grant()
     node.arm(grant)
     node.seal(grant, 1)
@@ -268,10 +269,10 @@ def test_a_silent_node_is_one_finding(log: Logbook, node: Hand):
     log.wait(10)
     assert log.found() == [LOST]
     log.wait(600)
-    assert log.found() == [SILENT]
+    assert log.found() == [SILENT, UNTRUSTED]
     log.wait(86_400)
     assert log.look() == ([], [])
-    assert {each.kind.value for each in log.books.findings(log.now)} == {LOST, SILENT}
+    assert {each.kind.value for each in log.books.findings(log.now)} == {LOST, SILENT, UNTRUSTED}
 
 
 def test_a_node_that_is_back_has_its_time(log: Logbook, node: Hand):
@@ -280,7 +281,7 @@ def test_a_node_that_is_back_has_its_time(log: Logbook, node: Hand):
     node.arm(grant)
     node.seal(grant, 1)
     log.wait(3600)
-    assert log.found() == [SILENT]
+    assert log.found() == [SILENT, UNTRUSTED]
     node.beat(grant)
     assert log.look() == ([], [f"{SILENT}:node-1"])
     assert live(log, node, 599, grant) == []
@@ -358,11 +359,15 @@ def test_a_silent_node(log: Logbook, node: Hand, every: int, patience: int):
     log.wait(patience - 1)
     assert log.found() == []
     log.wait(1)
-    ((finding,), _) = log.look()
-    assert (finding.kind, finding.node) == (FindingKind.NODE_SILENT, "node-1")
-    assert finding.since == log.now - timedelta(seconds=patience)
+    ((silent, untrusted), _) = log.look()
+    assert (silent.kind, silent.node) == (FindingKind.NODE_SILENT, "node-1")
+    assert (untrusted.kind, untrusted.node) == (FindingKind.NODE_UNTRUSTED, "node-1")
+    assert silent.since == untrusted.since == log.now - timedelta(seconds=patience)
     node.beat(every=every)
-    assert log.look() == ([], [finding.key])
+    assert log.look() == ([], [silent.key])
+    log.wait(1)
+    node.answer(every=every)
+    assert log.look() == ([], [untrusted.key])
 
 
 def test_a_node_never_heard_of(log: Logbook):
@@ -373,9 +378,9 @@ def test_a_node_never_heard_of(log: Logbook):
     assert log.found() == []
     Hand(log, "node-2")
     log.wait(1)
-    assert sorted(log.found()) == [SILENT, SILENT]
+    assert sorted(log.found()) == [SILENT, SILENT, UNTRUSTED, UNTRUSTED]
     log.policy("node-2")
-    assert log.look() == ([], [f"{SILENT}:node-1"])
+    assert log.look() == ([], [f"{SILENT}:node-1", f"{UNTRUSTED}:node-1"])
 
 
 # -- the guard's own absence ---------------------------------------------------------------------------
@@ -409,7 +414,7 @@ def test_a_restart_repeats_nothing_and_closes_nothing(log: Logbook, node: Hand):
     found = live(log, node, 600, grant, ghost)
     log.wait(600)
     found += log.found()
-    assert sorted(found) == sorted([NEVER, GHOST, LOST, SILENT])
+    assert sorted(found) == sorted([NEVER, GHOST, LOST, SILENT, UNTRUSTED])
     stands = log.books.findings(log.now)
     for away in (0, 30, 3600):
         log.restart(away=away)
