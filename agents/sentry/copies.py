@@ -3,9 +3,10 @@
 1. Links: a kind that exists to copy packets or to carry them elsewhere, while the link is up (the
    kernel makes some such links by itself, and they are down); promiscuity that no bridge, bond or
    switch explains; a program of XDP.
-2. Traffic control: an action that mirrors or redirects, wherever in a filter it stands; a filter
-   that is a BPF program.
-3. nftables: `dup`, `fwd`, `queue`, `log` to a group, and the same as targets of iptables-nft. A
+2. Traffic control: an action that mirrors, redirects or samples, wherever in a filter it stands; a
+   filter or an action that is a BPF program.
+3. nftables: `dup`, `fwd`, `queue` (as an expression or as a verdict), `log` to a group, and the
+   same as targets of iptables-nft. A
    `log` without a group writes addresses to the kernel's log and no content.
 4. Octets that are no such message are no finding and no error.
 """
@@ -41,6 +42,8 @@ _INGRESS, _INGRESS_SIDE = 0xFFFF_0000, 0xFFFF_FFF2  # as announced, and as liste
 _SHARED_BLOCK = -1
 _PARMS = 2
 _MIRRED: Final = struct.Struct("=20xiI")
+_SAMPLE_GROUP = 5
+_ACTION_NAME, _ACTION_ID = 6, 9  # of a BPF program as an action
 _WAYS: Final = {1: "redirect", 2: "mirror", 3: "redirect_in", 4: "mirror_in"}
 _DEEPEST: Final = 6
 _COPYING: Final = frozenset(
@@ -51,10 +54,14 @@ _COPYING: Final = frozenset(
     )
 )  # fmt: skip
 
+_Action = tuple[What, tuple[tuple[str, str | int], ...]]
+
 _GENERIC = 4  # struct nfgenmsg
 _TABLE, _CHAIN, _HANDLE, _EXPRESSIONS = 1, 2, 3, 4
 _EXPRESSION_NAME, _EXPRESSION_DATA = 1, 2
 _LOG_GROUP = _TARGET_NAME = 1
+_IMMEDIATE, _VERDICT, _CODE = 2, 2, 1
+_QUEUE = 3  # NF_QUEUE; the queue's number is in the upper half
 _TARGETS: Final = frozenset(("TEE", "NFLOG", "NFQUEUE"))
 
 
@@ -140,28 +147,44 @@ def _filter(payload: bytes) -> Iterator[Finding]:
         ("protocol", socket.ntohs(info & 0xFFFF)),
         ("handle", handle),
     )
-    for way, target in _mirred(told.get(_OPTIONS, b""), 0):
-        yield Finding(What.TC_MIRROR, (*where, ("way", way), ("target", target)))
+    for what, how in _actions(told.get(_OPTIONS, b""), 0):
+        yield Finding(what, (*where, *how))
     options = attributes(told.get(_OPTIONS, b""))
     if kind == "bpf" and _BPF_ID in options:  # Without, it is a classic program, which only drops.
         program = (("program", number(options[_BPF_ID])), ("label", text(options.get(_BPF_NAME))))
         yield Finding(What.BPF_FOREIGN, (*where, *program))
 
 
-def _mirred(data: bytes, depth: int) -> Iterator[tuple[str, int]]:
-    """Find the actions that mirror; every classifier keeps its actions under another number."""
+def _actions(data: bytes, depth: int) -> Iterator[_Action]:
+    """Find the actions that copy; every classifier keeps its actions under another number."""
     told = list(listed(data))
     first = dict(reversed(told))
-    if first.get(_KIND) == b"mirred\0":
-        parms = attributes(first.get(_OPTIONS, b"")).get(_PARMS, b"")
-        if len(parms) >= _MIRRED.size:
-            way, target = _MIRRED.unpack_from(parms)
-            yield _WAYS.get(way, "unknown"), target
-        else:
-            yield "unknown", 0
+    reading = _COPYING_ACTIONS.get(first.get(_KIND, b""))
+    if reading is not None:
+        yield from reading(attributes(first.get(_OPTIONS, b"")))
     elif depth < _DEEPEST:
         for _, value in told:
-            yield from _mirred(value, depth + 1)
+            yield from _actions(value, depth + 1)
+
+
+def _mirred(options: dict[int, bytes]) -> Iterator[_Action]:
+    parms = options.get(_PARMS, b"")
+    way, target = _MIRRED.unpack_from(parms) if len(parms) >= _MIRRED.size else (0, 0)
+    yield What.TC_MIRROR, (("way", _WAYS.get(way, "unknown")), ("target", target))
+
+
+def _sample(options: dict[int, bytes]) -> Iterator[_Action]:
+    """Yield what is handed to a group of psample, whole or its beginning."""
+    yield What.TC_MIRROR, (("way", "sample"), ("target", number(options.get(_SAMPLE_GROUP))))
+
+
+def _acting(options: dict[int, bytes]) -> Iterator[_Action]:
+    if _ACTION_ID in options:
+        label = text(options.get(_ACTION_NAME))
+        yield What.BPF_FOREIGN, (("program", number(options[_ACTION_ID])), ("label", label))
+
+
+_COPYING_ACTIONS: Final = {b"mirred\0": _mirred, b"sample\0": _sample, b"bpf\0": _acting}
 
 
 def _rule(payload: bytes) -> Iterator[Finding]:
@@ -172,6 +195,7 @@ def _rule(payload: bytes) -> Iterator[Finding]:
         name = text(expression.get(_EXPRESSION_NAME))
         data = attributes(expression.get(_EXPRESSION_DATA, b""))
         target = text(data.get(_TARGET_NAME)) if name == "target" else ""
+        name = "queue" if name == "immediate" and _queues(data) else name
         copies = name in {"dup", "fwd", "queue"} or (name == "log" and _LOG_GROUP in data)
         if copies or target in _TARGETS:
             where = (
@@ -182,3 +206,8 @@ def _rule(payload: bytes) -> Iterator[Finding]:
                 ("expression", target or name),
             )
             yield Finding(What.NFT_COPY, where)
+
+
+def _queues(immediate: dict[int, bytes]) -> bool:
+    verdict = attributes(attributes(immediate.get(_IMMEDIATE, b"")).get(_VERDICT, b""))
+    return int.from_bytes(verdict.get(_CODE, b"")[:4], "big") & 0xFF == _QUEUE

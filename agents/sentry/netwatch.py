@@ -7,13 +7,15 @@
    legacy iptables: they are asked for at every sweep.
 3. What the kernel does not tell is named in `blind`, in one word each.
 4. What is declared as the operator's own (`mirrors`) is a finding of that kind.
+5. Filters are asked for at every discipline that has a number, and at its classes, of which an
+   interface may have `_CLASSES` that are asked for.
 """
 
 from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Final
 
@@ -30,12 +32,13 @@ __all__ = ["NetWatch"]
 _ROUTE, _NETFILTER = 0, 12
 _LINK_AND_TC: Final = (1 << 0) | (1 << 3)  # RTNLGRP_LINK, RTNLGRP_TC
 _RULES: Final = 1 << 6  # NFNLGRP_NFTABLES
-_GET_LINK, _GET_QDISC, _GET_FILTER = 18, 38, 46
+_GET_LINK, _GET_QDISC, _GET_CLASS, _GET_FILTER = 18, 38, 42, 46
 _GET_RULE: Final = (10 << 8) | 7
 _LINK_ASKED: Final = struct.Struct("=BxHiII")
 _TC: Final = struct.Struct("=BxxxiIII")
 _RULE_ASKED: Final = struct.Struct("=BBH")
 _KIND = 1
+_CLASSES = 1024
 _CLSACT: Final = {b"ingress\0": (0xFFFF_FFF2,), b"clsact\0": (0xFFFF_FFF2, 0xFFFF_FFF3)}
 
 
@@ -100,15 +103,27 @@ class NetWatch:
         return ask(self._ask_route, _GET_LINK, _LINK_ASKED.pack(0, 0, 0, 0, 0))
 
     def _filters(self) -> list[Message]:
+        """Rule 5."""
         found: list[Message] = []
+        for index, parent in self._parents():
+            body = _TC.pack(0, index, 0, parent, 0)
+            with contextlib.suppress(NetlinkError):  # A discipline or class that takes no filters.
+                found += ask(self._ask_route, _GET_FILTER, body)
+        return found
+
+    def _parents(self) -> Iterator[tuple[int, int]]:
+        classful: set[int] = set()
         for _, qdisc in ask(self._ask_route, _GET_QDISC, _TC.pack(0, 0, 0, 0, 0)):
             _, index, handle, _, _ = _TC.unpack_from(qdisc)
             kind = attributes(qdisc, _TC.size).get(_KIND, b"")
-            for parent in _CLSACT.get(kind, (handle,) if handle else ()):
-                body = _TC.pack(0, index, 0, parent, 0)
-                with contextlib.suppress(NetlinkError):  # A discipline that takes no filters.
-                    found += ask(self._ask_route, _GET_FILTER, body)
-        return found
+            yield from (
+                (index, parent) for parent in _CLSACT.get(kind, (handle,) if handle else ())
+            )
+            classful |= {index} if handle and kind not in _CLSACT else set()
+        for index in sorted(classful):
+            with contextlib.suppress(NetlinkError):  # The interface has just gone.
+                told = ask(self._ask_route, _GET_CLASS, _TC.pack(0, index, 0, 0, 0))
+                yield from ((index, _TC.unpack_from(each)[2]) for _, each in told[:_CLASSES])
 
     def _asked_rules(self) -> list[Message]:
         # The answers are announcements' messages with another header, NFT_MSG_NEWRULE both.

@@ -43,6 +43,10 @@ def rule(name, data=b""):
     return RULE_ADDED, body + attribute(3, (7).to_bytes(8, "big")) + attribute(4, expression)
 
 
+def verdict(code):
+    return attribute(2, attribute(2, attribute(1, code.to_bytes(4, "big"))))
+
+
 def whats(*messages):
     return sorted(each.what for each in found_in(messages))
 
@@ -92,6 +96,19 @@ def test_a_filter_without_a_mirror_is_not_found():
     assert whats(tc(b"bpf", attribute(5, bytes(8)))) == [], "a classic program"
 
 
+def test_an_action_that_samples_and_one_that_is_a_program_are_found():
+    sample = attribute(1, b"sample\0") + attribute(2, attribute(5, struct.pack("=I", 8)))
+    (found,) = found_in([tc(b"matchall", attribute(2, attribute(1, sample)))])
+    assert (found.what, dict(found.where)["way"]) == (What.TC_MIRROR, "sample")
+    assert dict(found.where)["target"] == 8
+    told = attribute(6, b"act\0") + attribute(9, struct.pack("=I", 33))
+    program = attribute(1, b"bpf\0") + attribute(2, told)
+    (found,) = found_in([tc(b"u32", attribute(7, attribute(1, program)))])
+    assert (found.what, dict(found.where)["program"]) == (What.BPF_FOREIGN, 33)
+    classic = attribute(1, b"bpf\0") + attribute(2, attribute(4, bytes(8)))
+    assert whats(tc(b"u32", attribute(7, attribute(1, classic)))) == []
+
+
 def test_a_filter_that_is_a_program_is_found():
     options = attribute(7, b"x.o:[tc]\0") + attribute(11, struct.pack("=I", 33))
     (found,) = found_in([tc(b"bpf", options)])
@@ -105,6 +122,8 @@ def test_a_filter_that_is_a_program_is_found():
         (b"fwd", b"", "fwd"),
         (b"queue", b"", "queue"),
         (b"log", attribute(1, b"\0\5"), "log"),
+        (b"immediate", verdict(3), "queue"),
+        (b"immediate", verdict(7 << 16 | 3), "queue"),
         (b"target", attribute(1, b"TEE\0"), "TEE"),
         (b"target", attribute(1, b"NFLOG\0"), "NFLOG"),
         (b"target", attribute(1, b"NFQUEUE\0"), "NFQUEUE"),
@@ -124,6 +143,8 @@ def test_a_rule_that_copies_is_found(name, data, word):
         (b"log", attribute(2, b"\0\0\0\1")),  # to the kernel's log
         (b"counter", b""),
         (b"immediate", b""),
+        (b"immediate", verdict(1)),
+        (b"immediate", attribute(2, attribute(1, (3).to_bytes(4, "big")))),  # a value, no verdict
         (b"target", attribute(1, b"RTPENGINE\0")),
         (b"target", attribute(1, b"MASQUERADE\0")),
     ],

@@ -103,6 +103,23 @@ def test_a_filter_in_a_chain_and_one_of_a_shared_block_are_removed(wires):
     assert wires.found(What.TC_MIRROR) == second
 
 
+def test_a_filter_of_an_inner_class_is_found_as_it_stands_and_is_removed(wires):
+    for words in (
+        "qdisc add dev v0 root handle 1: htb default 10",
+        "class add dev v0 parent 1: classid 1:1 htb rate 1gbit",
+        "class add dev v0 parent 1:1 classid 1:10 htb rate 1gbit",
+        "filter add dev v0 parent 1: pref 1 protocol all u32 match u32 0 0 flowid 1:1",
+        f"filter add dev v0 parent 1:1 pref 2 protocol all u32 match u32 0 0 flowid 1:10 {MIRROR}",
+    ):
+        wires.run("tc", *words.split())
+    assert wires.copied()
+    found = wires.found(What.TC_MIRROR)
+    assert dict(found.where)["parent"] == "1:1"
+    assert undo(found, wires.namespace)
+    assert not wires.copied()
+    assert "flowid 1:1" in wires.run("tc", "filter", "show", "dev", "v0", "parent", "1:")
+
+
 def test_what_stands_in_a_filters_place_by_now_is_left(wires):
     wires.run("tc", "qdisc", "add", "dev", "v0", "ingress")
     mirror(wires)
