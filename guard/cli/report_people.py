@@ -38,11 +38,18 @@ from guard.core.note import decode_base64
 from guard.core.reasons import Refused
 from guard.core.statutes import CERTIFIED, signed_members
 from guard.core.subjects import Subject, open_subjects
+from guard.core.uses import Outcome
 from guard.core.window import Window
 
 __all__ = ["certify", "review"]
 
 _NOT_CERTIFIED: Final = frozenset({"signature_lines", "sealed_subjects"})
+_OUTCOMES: Final = {
+    Outcome.RAN.value: "it ran",
+    Outcome.NEVER_RAN.value: "IT NEVER RAN (never_ran): nothing was captured",
+    Outcome.DENIED.value: "it was denied",
+    Outcome.INCIDENT.value: "an incident: without a grant",
+}
 _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 
 
@@ -127,7 +134,10 @@ def _signed(invocation: Invocation, filing: Filing) -> bytes:
 def _draft(path: Path) -> Mapping[str, Any]:
     draft = read_report(path)
     names = {*CERTIFIED, *signed_members(None), "authorized", "sealed_subjects", "authority_id"}
-    if not {*names, "grant_id", "record"} <= draft.keys() or type(draft["record"]) is not int:
+    if (
+        not {*names, "grant_id", "record", "outcome", "reason"} <= draft.keys()
+        or type(draft["record"]) is not int
+    ):
         raise UsageTroubleError(f"{path} is no draft of one use: make it with `report calea`")
     return draft
 
@@ -192,4 +202,10 @@ def _show(invocation: Invocation, completed: Mapping[str, Any]) -> None:
     invocation.output.say("You are about to certify:")
     words = [(title, str(said[name] or "-")) for name, title in CERTIFIED.items()]
     words.append(("With appropriate authorization", "yes" if said["authorized"] else "NO"))
+    words.append(("What came of it", _outcome(said)))
     invocation.output.console.print(grid(words))
+
+
+def _outcome(said: Mapping[str, Any]) -> str:
+    outcome = _OUTCOMES.get(str(said["outcome"]), str(said["outcome"]))
+    return f"{outcome}: {said['reason']}" if said["reason"] else outcome

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from html.parser import HTMLParser
@@ -366,6 +367,9 @@ def test_the_overseer_completes_and_signs_the_certification(
     record = str(next(e["index"] for e in read if e["kind"] == "capture_denied"))
     attempt = tmp_path / "attempt.json"
     assert as_("auditor-1", "report", "calea", record, "--out", attempt).code == 0
+    told = as_("legal-2", "report", "certify", attempt, "--out", tmp_path / "w", "--yes")
+    assert told.code == 0, told
+    assert re.search(r"What came of it +it was denied: ", told.out), told.out
     told = as_("legal-2", "report", "certify", attempt, "--out", tmp_path / "z", "--yes", "--json")
     assert told.code == 0, told
     payload = json.loads(dsse.parse((tmp_path / "z").read_bytes(), dsse.Kind.CERTIFICATE).payload)
