@@ -24,7 +24,7 @@ from guard.cli.exits import TroubleError, UsageTroubleError, asking, checking
 from guard.cli.ids import ID
 from guard.cli.invocation import Group, Invocation, passes
 from guard.cli.output import table
-from guard.cli.plain_words import consequence, grid, lines_of
+from guard.cli.plain_words import consequence, grid, lines_of, members_of
 from guard.cli.signing import require_may_approve, signed_by, unsealed, unsealed_if_mine
 from guard.cli.translate import authority_json, authority_state, moment
 from guard.core.approval import Inspection, inspect
@@ -79,11 +79,10 @@ def show(invocation: Invocation, id_: str) -> None:
         return
     with checking("the authority"):
         inspection = inspect(shown.envelope, policy, now=invocation.now())
+        _require_asked_for(inspection, id_)
         subjects = unsealed_if_mine(inspection.authority, invocation.profile)
-    words = [("Id", shown.id), ("State", authority_state(shown))]
-    machine = authority_json(shown)
-    if subjects is not None:
-        machine["subjects"] = [{"kind": s.kind.value, "value": s.value} for s in subjects]
+    words = [("Id", id_), ("State", authority_state(shown))]
+    machine = authority_json(shown) | members_of(inspection, policy, subjects)
     words += lines_of(inspection, policy, subjects)
     invocation.output.done(machine, grid(words))
 
@@ -91,6 +90,11 @@ def show(invocation: Invocation, id_: str) -> None:
 def _get(connection: Connection, id_: str) -> Shown:
     request = GetAuthorityRequest(authority_id=id_)
     return connection.call(connection.authorities.GetAuthority, request).authority
+
+
+def _require_asked_for(inspection: Inspection, id_: str) -> None:
+    if inspection.authority.id != id_:
+        raise TroubleError("the guard sent another authority than the one asked for; refused")
 
 
 @authority.command("approve")
@@ -108,8 +112,7 @@ def approve(invocation: Invocation, id_: str, *, yes: bool) -> None:
         now = invocation.now()
         with checking("the authority"):
             inspection = inspect(envelope, policy, now=now)
-        if inspection.authority.id != id_:
-            raise TroubleError("the guard sent another authority than the one asked for; refused")
+        _require_asked_for(inspection, id_)
         with asking():
             person = require_may_approve(envelope, inspection, policy, signer.public_key, now=now)
         _show_before_signing(invocation, inspection, policy, person)

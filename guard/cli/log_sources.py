@@ -97,7 +97,7 @@ def _trusted(invocation: Invocation) -> LogPolicy:
     except UnreachableError as error:
         known = remembered_policies(invocation.profile)
         if not known:
-            raise
+            raise UnreachableError(f"{error}; or name the keys with --policy FILE") from error
         Output.note(f"{error}; the trust policy seen last counts")
     with checking("the trust policy"):
         roots = invocation.profile.pinned_roots()

@@ -7,6 +7,7 @@ given. Without, an auditor verifies the records that the guard shows against its
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from itertools import islice
@@ -16,7 +17,7 @@ from typing import Any
 import click
 
 from guard.cli.durations import DURATION, spoken, stamp
-from guard.cli.exits import UsageTroubleError, auditing
+from guard.cli.exits import UnreachableError, UsageTroubleError, auditing
 from guard.cli.invocation import Command, Invocation, passes
 from guard.cli.log_sources import (
     at_log,
@@ -98,7 +99,7 @@ def verify(
         _say_head(invocation, head, trusted)
         older = None
         if since is not None:
-            older = older_head(read_file(since), trusted, now=invocation.now())
+            older = older_head(read_file(since), trusted, now=invocation.now(), what=str(since))
         log = TileLog(files.read, head.size)
         counts = _audited(files, log, head, older, records)
         _say_entries(invocation, counts, older)
@@ -107,7 +108,8 @@ def verify(
             size = _covered(invocation, log, head, records, trusted)
             report = _exported(log, head, size, records, pinned)
         elif policy is None and invocation.folder is not None:
-            report = _fetched(invocation, log, head)
+            with _optional_guard():
+                report = _fetched(invocation, log, head)
         else:
             invocation.output.say("records: none given; only what is public was verified")
     _say_end(invocation, head, counts.kinds, report)
@@ -137,7 +139,7 @@ def _covered(
     path = kept_checkpoint(records)
     if not path.exists():
         return head.size
-    kept = older_head(read_file(path), policy, now=invocation.now())
+    kept = older_head(read_file(path), policy, now=invocation.now(), what=str(path))
     if kept.size >= head.size:
         return head.size
     require_continued(kept.checkpoint, head, log.root)
@@ -166,6 +168,16 @@ def _fetched(invocation: Invocation, log: TileLog, head: Head) -> RecordReport:
         entries = fetched_entries(connection, purpose="log verify", end=head.size)
         leaves = log.leaf_hashes(0, head.size)
         return audited_records(entries, head, roots, leaves=leaves, progress=progress)
+
+
+@contextmanager
+def _optional_guard() -> Iterator[None]:
+    """Within: the guard is asked for records; without them the rest can be verified."""
+    try:
+        yield
+    except UnreachableError as error:
+        sentence = f"{error}; with --policy FILE what is public is verified without the guard"
+        raise UnreachableError(sentence) from error
 
 
 def _verify_guard(invocation: Invocation) -> None:
@@ -199,7 +211,8 @@ def _say_head(invocation: Invocation, head: Head, policy: LogPolicy) -> None:
 
 def _say_entries(invocation: Invocation, counts: LogCounts, older: Older | None) -> None:
     say = invocation.output.say
-    say(f"tiles: {counts.bundles} bundles and every tile above them lead to the root")
+    bundles = "1 bundle" if counts.bundles == 1 else f"{counts.bundles} bundles"
+    say(f"tiles: {bundles} and every tile above lead to the root")
     if counts.first and counts.last:
         say(
             f"entries: {counts.entries}, from {stamp(counts.first)} to {stamp(counts.last)}, none "

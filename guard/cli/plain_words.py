@@ -1,5 +1,7 @@
 """What an authority says, in plain words, for the person who is about to sign it or reads it.
 
+Machines are told the same.
+
 1. Everything that is signed is shown; nothing that is shown comes from anywhere but the signed
    text, the trust policy and the subjects that this person unsealed.
 2. What a signature sets off is said before it is asked for.
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
@@ -17,12 +20,13 @@ from guard.cli.durations import spoken, stamp
 from guard.cli.output import plain
 from guard.core.approval import Inspection
 from guard.core.authority import Authority
+from guard.core.fields import format_time
 from guard.core.instruments import EMERGENCY_UNSIGNED, Instrument
 from guard.core.level import Level
 from guard.core.subjects import Subject, SubjectKind
 from guard.core.trust import Principal, TrustPolicy
 
-__all__ = ["consequence", "grid", "lines_of"]
+__all__ = ["consequence", "grid", "lines_of", "members_of"]
 
 _LEVELS = {
     Level.SIGNALLING: "signalling: who calls whom and when; no voice, no message text",
@@ -35,6 +39,19 @@ _KINDS = {
     SubjectKind.CALL_ID: "the call with Call-ID",
     SubjectKind.PEER_ADDRESS: "everybody at the address",
 }
+
+
+_STATED = (
+    "max_calls",
+    "max_bytes",
+    "legal_basis",
+    "issuing_authority",
+    "issuing_signer",
+    "presenting_officer",
+    "presenting_agency",
+    "order_sha256",
+    "reason",
+)
 
 
 def lines_of(
@@ -62,6 +79,32 @@ def lines_of(
         yield "Missing", inspection.missing
 
 
+def members_of(
+    inspection: Inspection, policy: TrustPolicy, subjects: Sequence[Subject] | None
+) -> dict[str, Any]:
+    """Return what `lines_of` yields, for machines; ``subjects`` None: they stay sealed."""
+    authority = inspection.authority
+    return {
+        "id": authority.id,
+        "instrument": authority.instrument.value,
+        "reference": authority.reference,
+        "level": authority.level.value,
+        "nodes": list(authority.nodes),
+        "not_before": format_time(authority.window.not_before),
+        "not_after": format_time(authority.window.not_after),
+        "subjects": None
+        if subjects is None
+        else [{"kind": each.kind.value, "value": each.value} for each in subjects],
+        "recipients": [
+            {"recipient": each, "name": _name(each, policy)} for each in authority.recipients
+        ],
+        **{name: getattr(authority, name) for name in _STATED},
+        "registered_by": inspection.registrant.name,
+        "approved_by": [each.name for each in inspection.approvers],
+        "missing": inspection.missing,
+    }
+
+
 def _limits(authority: Authority) -> Iterator[tuple[str, str]]:
     if authority.max_calls is not None:
         yield "At most", f"{authority.max_calls} calls"
@@ -84,10 +127,12 @@ def _basis(authority: Authority) -> Iterator[tuple[str, str]]:
 
 
 def _holder(recipient: str, policy: TrustPolicy) -> str:
-    for person in policy.principals:
-        if person.recipient == recipient:
-            return f"{person.name} ({recipient})"
-    return f"{recipient} (nobody in the trust policy)"
+    name = _name(recipient, policy)
+    return f"{name} ({recipient})" if name else f"{recipient} (nobody in the trust policy)"
+
+
+def _name(recipient: str, policy: TrustPolicy) -> str | None:
+    return next((each.name for each in policy.principals if each.recipient == recipient), None)
 
 
 def consequence(

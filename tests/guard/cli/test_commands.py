@@ -141,6 +141,32 @@ def test_only_those_concerned_see_the_subjects(as_: As) -> None:
     assert "sealed" in auditor.out
 
 
+def test_machines_are_shown_what_people_are(live: Running, as_: As, tmp_path: Path) -> None:
+    """Everything that is signed is in the JSON of `show` too, from the signed text."""
+    order = tmp_path / "order.toml"
+    (tmp_path / "order.pdf").write_bytes(b"%PDF-1.7 scanned")
+    order.write_text(
+        'instrument = "interception_order"\nreference = "3 Gs 7/26"\nlevel = "content"\n'
+        'nodes = ["node-1"]\nlasts = "20m"\nrecipients = ["legal-1"]\nmax_calls = 7\n'
+        'max_bytes = 1000000\nlegal_basis = "StPO section 100a"\nissuing_authority = "AG"\n'
+        'issuing_signer = "RiAG Muster"\npresenting_officer = "KHK Beispiel"\n'
+        f'presenting_agency = "LKA"\norder = "order.pdf"\n[subjects]\ntelephone = ["{NUMBER}"]\n'
+    )
+    warrant = as_("legal-1", "warrant", "register", order, "--json").json()["id"]
+    shown = as_("auditor-1", "authority", "show", warrant, "--json").json()
+    assert (shown["id"], shown["registered_by"], shown["approved_by"]) == (warrant, "legal-1", [])
+    assert (shown["max_calls"], shown["max_bytes"]) == (7, 1_000_000)
+    assert (shown["legal_basis"], shown["issuing_authority"]) == ("StPO section 100a", "AG")
+    assert (shown["issuing_signer"], shown["presenting_agency"]) == ("RiAG Muster", "LKA")
+    assert (shown["presenting_officer"], shown["reason"]) == ("KHK Beispiel", None)
+    own = str(load_profile(live.person("legal-1")).identity().to_public())
+    assert shown["recipients"] == [{"recipient": own, "name": "legal-1"}]
+    assert len(shown["order_sha256"]) == 64
+    assert (shown["subjects"], shown["missing"] != "") == (None, True)
+    told = as_("legal-2", "authority", "show", warrant, "--json").json()
+    assert told["subjects"] == [{"kind": "telephone", "value": NUMBER}]
+
+
 def test_the_guard_never_learns_the_subjects(live: Running, as_: As) -> None:
     """Neither its log, nor its database, nor the records hold the number."""
     approved(as_)
@@ -348,8 +374,8 @@ def test_records_are_for_auditors(person: str, as_: As) -> None:
     assert as_(person, "log", "checkpoint").code == 0
     denied = as_("auditor-1", "log", "entries", "--kind", "request_denied", "--json").json()
     tried = [each["body"] for each in denied["records"] if each["body"]["principal"] == person]
-    methods = [each["method"].rpartition("/")[2] for each in tried[-3:]]
-    assert methods == ["ReadRecords", "ReadRecords", "GetInclusionProof"]
+    methods = [each["method"] for each in tried[-3:]]  # As use cases name theirs.
+    assert methods == ["read_records", "read_records", "get_inclusion_proof"]
 
 
 def test_a_log_that_shrank_is_said_loudly(live: Running, as_: As) -> None:
@@ -410,6 +436,23 @@ def test_a_guard_that_is_not_there_is_status_4(
     assert answer.code == 4
     assert answer.err.startswith("error: cannot reach the guard at 127.0.0.1:1: ")
     assert answer.err.count("\n") == 1
+
+
+def test_a_public_log_is_verified_without_the_guard(
+    live: Running, callguard: Callable[..., Answer], tmp_path: Path
+) -> None:
+    """Whose guard is away is told of the option that needs none."""
+    mine = shutil.copytree(live.person("lead-1"), tmp_path / "mine")
+    profile = mine / "profile.toml"
+    profile.write_text(profile.read_text().replace(live.address, "127.0.0.1:1"))
+    public = ("--profile", mine, "log", "verify", "--log", live.folder / "log")
+    shutil.rmtree(mine / "state", ignore_errors=True)
+    for _ in ("no policy is known", "one is, and records are asked for"):
+        answer = callguard(*public)
+        assert answer.code == 4
+        assert "--policy FILE" in answer.err.splitlines()[-1], answer
+        shutil.copytree(live.person("lead-1") / "state", mine / "state", dirs_exist_ok=True)
+    assert callguard(*public, "--policy", live.folder / "log/policy").code == 0
 
 
 def test_a_renewed_certificate_is_accepted(live: Running, as_: As) -> None:
