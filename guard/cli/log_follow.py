@@ -145,7 +145,8 @@ class _PublicFollower:
         self._dates = Dates()
         if state is not None and state.exists():
             with auditing():
-                self._last = older_head(read_file(state), policy, now=invocation.now())
+                now = invocation.now()
+                self._last = older_head(read_file(state), policy, now=now, what=str(state))
             Output.note(f"going on from the {self._last.size} entries seen before")
 
     def look(self) -> None:

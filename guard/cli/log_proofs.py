@@ -113,6 +113,8 @@ def prove(
         )
     if where is None and (policy or records):
         raise UsageTroubleError("name the log with --log DIR or --log URL")
+    if out is not None and out.exists():
+        raise UsageTroubleError(f"{out} is there already; name a new file")
     proof, trusted, age = (
         _from_guard(invocation, index)
         if where is None

@@ -56,6 +56,7 @@ class DiscrepancyKind(StrEnum):
     # What is missing for an answer.
     NOT_DISARMED = "not_disarmed"
     NOT_HEARD = "not_heard"
+    NODE_UNKNOWN = "node_unknown"
     HEARTBEAT_MISSING = "heartbeat_missing"
     CLOCK_WENT_BACK = "clock_went_back"
     CAPTURED = "captured"

@@ -20,6 +20,7 @@ from typing import Final, Protocol
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from guard.core.cosigned import checkpoint_message, subtree_message
+from guard.core.fields import format_time
 from guard.core.logpolicy import LogPolicy
 from guard.core.merkle import EMPTY_ROOT, HASH_BYTES, MAX_SIZE
 from guard.core.note import (
@@ -206,7 +207,8 @@ def verify_checkpoint(
             f"{len(present)} witnesses cosigned the checkpoint; needed are {policy.words()}",
         )
     if since < now - max_age:
-        raise Refused(Reason.CHECKPOINT_STALE, "the checkpoint is older than the policy allows")
+        sentence = f"the quorum cosigned last at {format_time(since)}, longer ago than is allowed"
+        raise Refused(Reason.CHECKPOINT_STALE, sentence)
     return TrustedCheckpoint(
         origin=checkpoint.origin,
         size=checkpoint.size,

@@ -136,8 +136,8 @@ def trusted_head(
     )
 
 
-def older_head(note: bytes, policy: LogPolicy, *, now: datetime) -> Older:
-    """Verify an older checkpoint, which the log must have signed; raises Discrepant.
+def older_head(note: bytes, policy: LogPolicy, *, now: datetime, what: str) -> Older:
+    """Verify an older checkpoint, which the log must have signed; raises Discrepant, naming `what`.
 
     The log answers for what it signed, whoever cosigned it.
     """
@@ -146,7 +146,7 @@ def older_head(note: bytes, policy: LogPolicy, *, now: datetime) -> Older:
         checkpoint = verify_log_signature(parsed, policy.key)
         witnesses = cosignature_times(parsed, policy)
     except Refused as refused:
-        sentence = f"the older checkpoint is not to be trusted: {refused.detail}"
+        sentence = f"{what} is no checkpoint of this log to be trusted: {refused.detail}"
         raise Discrepant(Discrepancy.CHECKPOINT_UNTRUSTED, sentence) from refused
     present = {name: time for name, time in witnesses.items() if time <= now + FUTURE}
     return Older(checkpoint=checkpoint, cosigned_at=policy.met_since(present))

@@ -79,6 +79,8 @@ class _Stretch:
 def silence(history: History, node: str, period: Window) -> Silence:
     """Say whether the node captured nothing in the period, and what is missing to show it."""
     chain = history.nodes.get(node, NodeChain(node))
+    if not chain.statements and (history.policy is None or history.policy.node(node) is None):
+        return _unknown(history, node, period)
     stretch = _stretch(chain, period)
     dated = [
         *((period.not_before, each) for each in history.discrepancies if each.kind in _RECORDS),
@@ -102,6 +104,23 @@ def silence(history: History, node: str, period: Window) -> Silence:
             if one.stopped and other.started
         ),
         discrepancies=found,
+    )
+
+
+def _unknown(history: History, node: str, period: Window) -> Silence:
+    sentence = f"no node {node} is known: no receipt is its, and the trust policy does not name it"
+    kind = DiscrepancyKind.NODE_UNKNOWN
+    if history.erasures.last_receipt >= 0:
+        kind, sentence = DiscrepancyKind.RECORDS_ERASED, f"{sentence}; its receipts may be erased"
+    return Silence(
+        node=node,
+        period=period,
+        verdict=Verdict.NOT_SHOWN,
+        since=None,
+        until=None,
+        heartbeats=0,
+        pauses=(),
+        discrepancies=(Discrepancy(kind=kind, sentence=sentence),),
     )
 
 

@@ -154,7 +154,10 @@ async def test_a_node_that_captured_nothing(exported: Exported) -> None:
     beyond = exported.ask("nothing", "node-1", *exported.period(), "--json")
     assert discrepancy(beyond) == "not_heard"
     assert beyond.json()["verdict"] == "not_shown"
-    assert discrepancy(exported.ask("nothing", "node-7", *exported.period())) == "not_heard"
+    nobody = exported.ask("nothing", "node-7", *exported.period())
+    assert discrepancy(nobody) == "node_unknown"
+    assert "no node node-7 is known" in nobody.err
+    assert discrepancy(exported.ask("nothing", "node-2", *exported.period())) == "not_heard"
 
 
 async def test_a_file_that_was_tampered_with(exported: Exported) -> None:

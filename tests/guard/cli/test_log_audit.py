@@ -61,7 +61,10 @@ def test_a_partial_log_of_every_width_passes(case: Case) -> None:
         entries = case.entries[:size]
         case.log.write_tiles(entries)
         case.log.write("checkpoint", case.log.note(entries, case.entries[-1].record().time))
-        assert case.verify().code == 0
+        answer = case.verify()
+        assert answer.code == 0
+        bundles = -(-size // 256)
+        assert f"tiles: {bundles} bundle{'s' * (bundles > 1)} and every tile above" in answer.out
 
 
 def test_a_log_is_verified_over_http(case: Case, serve) -> None:
@@ -158,7 +161,10 @@ def test_freshness_is_checked_when_asked_for(case: Case) -> None:
     case.log.publish(entries, old)
     assert case.verify().code == 0
     assert case.verify("--max-age", "3h").code == 0
-    assert found(case.verify("--max-age", "1h"))[0] == "checkpoint_stale"
+    stale = case.verify("--max-age", "1h")
+    assert found(stale)[0] == "checkpoint_stale"
+    assert "policy" not in stale.err  # Who asked for an hour was the caller.
+    assert format_time(old)[:16] in stale.err
 
 
 def test_a_log_that_does_not_continue_is_convicted(case: Case, tmp_path: Path) -> None:
@@ -175,7 +181,9 @@ def test_a_log_that_does_not_continue_is_convicted(case: Case, tmp_path: Path) -
     assert found(case.verify("--since", kept))[0] == "log_shrunk"
     key = Ed25519PrivateKey.generate()
     kept.write_bytes(case.log.note(case.entries[:300], case.at, key=key))
-    assert found(case.verify("--since", kept))[0] == "checkpoint_untrusted"
+    answer = case.verify("--since", kept)
+    assert found(answer)[0] == "checkpoint_untrusted"
+    assert str(kept) in answer.err
 
 
 def test_an_older_checkpoint_can_be_verified_under(case: Case, tmp_path: Path) -> None:

@@ -127,6 +127,15 @@ def ended(case: Case, state: Path):
     return case.command("follow", "--state", state, "--every", "1s")
 
 
+def test_a_state_that_is_none_is_named(case: Case, tmp_path: Path) -> None:
+    """Whoever follows several logs must know which file is broken."""
+    state = tmp_path / "my-state"
+    state.write_text("no checkpoint\n")
+    answer = ended(case, state)
+    assert found(answer)[0] == "checkpoint_untrusted"
+    assert str(state) in answer.err
+
+
 @pytest.fixture
 def state(case: Case, tmp_path: Path) -> Path:
     """Have seen the log up to START."""

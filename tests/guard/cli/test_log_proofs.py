@@ -46,6 +46,10 @@ def test_an_entry_is_proven_without_its_record(index: int, case: Case, tmp_path:
     assert stat.S_IMODE(proof.stat().st_mode) == 0o644
     assert (said["kind"], said["digest"]) == (entry.kind, entry.digest.hex())
     assert said["body"] is None
+    kept = proof.read_bytes()
+    again = case.command("prove", str(index), "--out", proof)
+    assert (again.code, proof.read_bytes()) == (2, kept)
+    assert "is there already" in again.err
 
 
 def test_a_proof_of_anything_else_is_refused(case: Case, tmp_path: Path) -> None:
