@@ -19,7 +19,9 @@ ELSEWHERE = ("log follow", "report sample-check")  # They have tests of their ow
 
 def lines() -> list[str]:
     """Return the commands of the section, the variable's value in its place."""
-    section = re.search(r"## Verify us\n.*?```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    section = re.search(
+        r"## Verify us\n.*?```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+    )
     assert section
     _, variable, *commands = [line.split("  #")[0].strip() for line in section[1].splitlines()]
     name, value = variable.split("=", 1)
