@@ -1,39 +1,43 @@
-"""What the sentry costs those it leaves alone, and how soon it ends or finds those it does not.
+"""What the sentry costs those whom it leaves alone, and the node.
 
-1. What a system call and a voice packet cost is the CPU time of a process outside the scope, with the
-   program attached and without it in turns; the best of each counts.
+1. What a system call and a voice packet cost is the CPU time of a process outside the scope, with
+   each tier and without it in turns; the best of each counts. A tier that this kernel does not take
+   has no figure. The third tier is the whole sentry, sweeping closely because a unit may listen.
 2. Sweeps are timed with so many more descriptors open in this process, one of them a packet socket.
-3. Everything that is killed is killed below a cgroup made here, in a namespace made here.
+3. What an idle agent takes is the CPU time of a whole agent in the lab; what its sentry takes, that
+   of a process that is nothing else.
 """
 
 from __future__ import annotations
 
 import os
 import resource
-import select
 import socket
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from agents.kernel.errors import KernelError
 from agents.sentry.cgroups import OwnCgroup
-from agents.sentry.rogue import Deed, Entrance, Scope
+from agents.sentry.rogue import Entrance, Scope
+from agents.sentry.shield import Flavour, Shield
 from agents.sentry.sweep import Sweeper
 from agents.sentry.tiers import Tiers
-from tests.agents.sentry.arena import Arena, compiled
+from guard.core.enforcement import SentryMode
+from tests.agents.sentry.place import ALL_PACKETS, Place, slice_made, unit_in
+from tests.lab.deployment import Deployment
+from tests.lab.network import Network, missing_privilege
 
 ROUNDS = 7
 DESCRIPTORS = (100, 10_000)
-KILLS = 20
-DUMPS = 200
-BUDGETS = {"call": 150.0, "pair": 1.25, 100: 5.0, 10_000: 25.0}
-DIES = "import socket,time,sys; print(time.clock_gettime_ns(7), flush=True); socket.socket(*map(int, sys.argv[1:]))"
+IDLE = 20.0
+BUDGETS = {"call": 150.0, "pair": 1.25, 100: 5.0, 10_000: 25.0, "agent": 5.0, "sentry": 2.0}
 
 
 def row(
@@ -47,50 +51,120 @@ def row(
 
 def rows() -> Iterator[dict[str, Any]]:
     """Yield the sentry's figures."""
-    with tempfile.TemporaryDirectory(prefix="cg-bench-") as folder, ExitStack() as stack:
+    with tempfile.TemporaryDirectory(prefix="cg-bench-") as folder:
         cost = Path(folder) / "cost"
         source = Path(__file__).with_name("sentry_cost.c")
         subprocess.run(["gcc", "-O2", "-o", str(cost), str(source)], check=True)
         yield from costs(cost)
         yield from sweeps()
         yield proof()
-        arena = stack.enter_context(Arena(compiled(Path(folder))))
-        entrance = stack.enter_context(attached(arena.inside))
-        yield from deaths(arena, entrance)
-        yield dumps(arena, Path(folder))
-        yield found(arena, entrance)
+        yield from idle_sentry()
+        yield from idle_agent(Path(folder) / "lab")
 
 
 @contextmanager
-def attached(inside: OwnCgroup) -> Iterator[Entrance]:
-    """Attach the program; it kills below `inside`."""
-    with OwnCgroup("callguard-canary") as canary:
-        entrance = Entrance(Scope(canary=canary.number, within=inside.number, enforce=True))
-        try:
-            yield entrance
-        finally:
-            entrance.close()
+def second(inside: OwnCgroup, *, enforce: bool) -> Iterator[None]:
+    """Attach the second tier; whoever is measured is outside of its scope."""
+    with OwnCgroup("callguard-canary") as canary, ExitStack() as stack:
+        scope = Scope(canary=canary.number, within=inside.number, enforce=enforce)
+        stack.callback(Entrance(scope).close)
+        yield
+
+
+@contextmanager
+def first(inside: OwnCgroup) -> Iterator[None]:
+    """Attach the first tier. Raises KernelError."""
+    with OwnCgroup("callguard-canary") as canary, ExitStack() as stack:
+        scope = Scope(canary=canary.number, within=inside.number, enforce=True)
+        stack.callback(Shield(scope, flavour=Flavour.FMOD_RET).close)
+        yield
+
+
+@contextmanager
+def third(_: OwnCgroup) -> Iterator[None]:
+    """Sweep closely, as where a unit may listen."""
+    with lending() as place:
+        place.swept(2)
+        yield
+
+
+TIERS: dict[str, Callable[[OwnCgroup], AbstractContextManager[None]]] = {
+    "none": lambda _: nullcontext(),
+    "first tier": first,
+    "second tier": partial(second, enforce=True),
+    "second tier, observing": partial(second, enforce=False),
+    "third tier": third,
+}
 
 
 def costs(program: Path) -> Iterator[dict[str, Any]]:
     """Rule 1."""
-    measured: dict[tuple[str, bool], list[float]] = {}
+    measured: dict[tuple[str, str], list[float]] = {}
     with OwnCgroup("callguard-bench") as inside:
         for _ in range(ROUNDS):
-            for what in ("call", "pair"):
-                measured.setdefault((what, False), []).append(timed(program, what))
-            with attached(inside):
-                for what in ("call", "pair"):
-                    measured.setdefault((what, True), []).append(timed(program, what))
+            for tier, made in TIERS.items():
+                with suppress(KernelError), made(inside):
+                    for what in ("call", "pair"):
+                        measured.setdefault((tier, what), []).append(timed(program, what))
     best = {key: min(values) for key, values in measured.items()}
-    yield row(
-        "sentry: a system call costs more by", "ns", best["call", True] - best["call", False],
-        BUDGETS["call"],
-    )  # fmt: skip
-    yield row(
-        "sentry: a UDP send and receive, with / without", "ratio",
-        best["pair", True] / best["pair", False], BUDGETS["pair"],
-    )  # fmt: skip
+    for tier in TIERS:
+        if tier != "none" and (tier, "call") in best:
+            more = best[tier, "call"] - best["none", "call"]
+            yield row(f"sentry, {tier}: a system call costs more by", "ns", more, BUDGETS["call"])
+            ratio = best[tier, "pair"] / best["none", "pair"]
+            name = f"sentry, {tier}: a UDP send and receive, with / without"
+            yield row(name, "ratio", ratio, BUDGETS["pair"])
+
+
+@contextmanager
+def lending() -> Iterator[Place]:
+    """Let a sentry enforce, below a slice made here, where a unit holds what it could pass on."""
+    unit = "cg-may.service"
+    with ExitStack() as stack:
+        path, _ = stack.enter_context(slice_made())
+        may = stack.enter_context(unit_in(path, unit))
+        place = stack.enter_context(Place(cgroup=path, units=(unit,)))
+        place.watch.set_mode(SentryMode.ENFORCE)
+        stack.enter_context(place.holding(17, ALL_PACKETS, *may))
+        yield place
+
+
+def idle_sentry() -> Iterator[dict[str, Any]]:
+    """Rule 3."""
+    with Place() as place:
+        place.proven()
+        yield row("sentry: idle, of a core", "%", used_here(), BUDGETS["sentry"])
+    with lending() as place:
+        place.swept(2)
+        name = "sentry: idle, while a unit holds what it could pass on, of a core"
+        yield row(name, "%", used_here(), BUDGETS["agent"])
+
+
+def used_here() -> float:
+    """Wait, and return the share of a core that this process took."""
+    before = time.process_time()
+    time.sleep(IDLE / 2)
+    return (time.process_time() - before) / (IDLE / 2) * 100
+
+
+def idle_agent(folder: Path) -> Iterator[dict[str, Any]]:
+    """Rule 3."""
+    if missing_privilege():
+        return
+    with Network() as network, Deployment(folder, network) as lab:
+        lab.start()
+        agent = Path(f"/proc/{lab.process('agent').pid}/stat")
+        ticks = os.sysconf("SC_CLK_TCK")
+
+        def used() -> float:
+            fields = agent.read_text().rpartition(")")[2].split()
+            return (int(fields[11]) + int(fields[12])) / ticks
+
+        time.sleep(2)
+        before = used()
+        time.sleep(IDLE)
+        share = (used() - before) / IDLE * 100
+    yield row("agent: idle with its sentry, of a core", "%", share, BUDGETS["agent"])
 
 
 def timed(program: Path, what: str) -> float:
@@ -134,59 +208,3 @@ def proof() -> dict[str, Any]:
         taken = (time.perf_counter() - start) * 1e3
         tiers.close()
     return row("sentry: proving every door", "ms", taken, 2_000.0)
-
-
-def deaths(arena: Arena, entrance: Entrance) -> Iterator[dict[str, Any]]:
-    """Time from just before the call to its report here, through the ring's descriptor."""
-    poll = select.poll()
-    poll.register(entrance.fileno(), select.POLLIN)
-    for name, words in (("raw", (2, 3, 17)), ("packet", (17, 3, 768))):
-        waits = []
-        for _ in range(KILLS):
-            command = (sys.executable, "-I", "-S", "-c", DIES, *map(str, words))
-            process = subprocess.Popen(arena.inside.command(*command), stdout=subprocess.PIPE)
-            poll.poll(5_000)
-            told = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-            before = int(process.communicate()[0])
-            (report,) = entrance.reports()
-            assert report.deed is Deed.KILLED
-            waits.append((told - before) / 1e3)
-        yield row(
-            f"sentry: {name} socket, from before the call to its report",
-            "µs",
-            statistics.median(waits),
-            10_000.0,
-        )
-
-
-def dumps(arena: Arena, folder: Path) -> dict[str, Any]:
-    """Count the tcpdumps that did not die with an empty file."""
-    hurt = 0
-    for attempt in range(DUMPS):
-        file = folder / f"{attempt}.pcap"
-        command = arena.command(
-            "tcpdump", "-i", "lo", "-U", "-Z", "root", "-w", file, group=arena.inside
-        )
-        died = subprocess.run(command, capture_output=True, check=False, timeout=20).returncode
-        hurt += died != -9 or (file.exists() and file.stat().st_size > 0)
-    return row(f"sentry: tcpdumps of {DUMPS} that got a packet or lived", "", hurt, 0)
-
-
-def found(arena: Arena, entrance: Entrance) -> dict[str, Any]:
-    """Time from the report of the sacrificed process to the sweep that shows who has its socket."""
-    sweeper, waits = Sweeper(), []
-    poll = select.poll()
-    poll.register(entrance.fileno(), select.POLLIN)
-    for _ in range(KILLS):
-        entrance.reports()
-        with arena.held("shared_table", "packet", arena.inside) as holder:
-            (report,) = entrance.reports()
-            start = time.perf_counter()
-            seen = {each.pid for each in sweeper.sweep(thorough=False)}
-            waits.append((time.perf_counter() - start) * 1e3)
-            assert holder in seen
-            assert report.pid not in seen
-    sweeper.close()
-    return row(
-        "sentry: sweep that finds the accomplice of a killed process", "ms", max(waits), 25.0
-    )

@@ -15,8 +15,9 @@ from pyroute2 import netns
 from agents.sentry.cgroups import mount
 from agents.sentry.watch import Watch, WatchParts
 
-__all__ = ["HOLD", "Place", "path_of", "slice_made", "unit_in"]
+__all__ = ["ALL_PACKETS", "HOLD", "Place", "path_of", "slice_made", "unit_in"]
 
+ALL_PACKETS = "socket.htons(3)"
 HOLD = """
 import socket, sys
 kept = socket.socket({family}, socket.SOCK_RAW, {protocol})
