@@ -7,8 +7,8 @@
 3. A change in a network makes a sweep due at once: who sets up a mirror wants to listen.
 4. An attempt that the kernel reports as it is made is told at once and asks for sweeps, now and at
    the moments of `BURST`, to find who holds what came of it; some of these look where there is no
-   descriptor, and the first one does after an attempt by io_uring. One process's attempts at one
-   kind within `REMEMBERED`, and what a sweep then finds of them, are one finding.
+   descriptor. One process's attempts at one kind within `REMEMBERED`, and what a sweep then finds
+   of them, are one finding.
 5. A sweep is due every `EVERY`, whatever happens. Where the mode is to enforce, and somebody holds
    what hears content because he may, a quick one is due every `CLOSE`: no kernel tells when it is
    passed on to who may not.
@@ -90,10 +90,10 @@ CLOSE: Final = 15_000_000
 """The same where a descriptor could be passed on."""
 BURST: Final = {
     1_000_000: False,
-    4_000_000: False,
-    9_000_000: True,
-    16_000_000: False,
-    25_000_000: True,
+    4_000_000: True,
+    9_000_000: False,
+    16_000_000: True,
+    25_000_000: False,
 }
 """Nanoseconds after an attempt for further sweeps, since at the first the socket may not be there
 yet; and whether they look where there is no descriptor."""
@@ -116,7 +116,6 @@ Event = SweepDone | Attempted | NetworkChanged | NamespaceGone | WakeUp | Acted 
 Command = Incident | Sweep | Act
 
 _Held = tuple[int, int, int, str]
-_BY_RING: Final = "io_uring"
 _ONLY_TOLD: Final = frozenset((What.SENTRY_BLIND, What.MIRROR_ALLOWED))
 
 
@@ -213,8 +212,7 @@ class Sentry:
                 commands += self._attempt(attempt, judged, tell=new)
                 self._tried[one] = now
         self._burst = tuple((now + after, look) for after, look in BURST.items())
-        by_ring = attempted.unseen or any(attempt.way == _BY_RING for attempt, _ in counted)
-        return [*commands, Sweep(quick=True, unheld=by_ring)]
+        return [*commands, Sweep(quick=True)]
 
     def _counts(self, attempt: Attempt, judged: Judgement) -> bool:
         """Say whether it is told: also who may, if the kernel had not heard of that yet."""

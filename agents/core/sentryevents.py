@@ -145,8 +145,8 @@ class Incident:
 class Sweep:
     """Look at every socket now, then tell `SweepDone`.
 
-    ``quick``: and at nothing else. ``unheld``: also at those that no descriptor stands for, which
-    takes time and otherwise has its own.
+    ``quick``: and at nothing else. ``unheld``: also at those that are mapped and no descriptor
+    stands for, which takes time and otherwise has its own.
     """
 
     quick: bool = False

@@ -1,7 +1,8 @@
 """Who holds which socket, by the best means that this kernel has.
 
-1. The kernel is asked (`sweep`). A thorough sweep, every `_THOROUGH` or when it is asked for, looks
-   for sockets that no descriptor stands for as well, and these stand until the next.
+1. The kernel is asked (`sweep`). A thorough sweep, every `_THOROUGH`, looks for sockets that no
+   descriptor stands for as well. What is mapped is looked for when it is asked for, too. What was
+   found by either stands until the next.
 2. Who listens to NFLOG and NFQUEUE is looked for whenever a sweep is not a quick one (`listeners`).
 3. What nobody has is told once it has been nobody's for `_PATIENCE`: the sockets of a process that
    is being ended are, for a moment.
@@ -67,11 +68,14 @@ class Sockets:
         if self._sweeper is None:
             return self._listing.sweep(namespaces)
         now = self._now()
-        thorough = unheld or (not quick and now >= self._thorough)
-        held = self._sweeper.sweep(thorough=thorough)
+        thorough = not quick and now >= self._thorough
+        held = self._sweeper.sweep(thorough=thorough, mapped=unheld)
         if thorough:
             self._thorough = now + _THOROUGH
             self._unheld = self._settled(self._sweeper.unheld, now)
+        elif unheld:
+            nobodys = [each for each in self._unheld if not each.pid]
+            self._unheld = [*nobodys, *self._sweeper.unheld]
         return [*self._unheld, *held]
 
     def _settled(self, unheld: list[SocketSeen], now: int) -> list[SocketSeen]:

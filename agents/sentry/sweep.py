@@ -2,9 +2,10 @@
 
 1. The holders come from the kernel's own list (descriptors.py). Where there is none, making a
    Sweeper raises KernelError: then each namespace has to be listed by itself.
-2. A thorough sweep reads the tables of all namespaces too: a socket that is in them before and
-   after the list was read, and in the hands of nobody, is looked for where it may be `hidden`. If
-   it is not there either, it is reported with the process 0.
+2. A sweep can ask for what is mapped too. A thorough one does, and reads the tables of all
+   namespaces: a socket that is in them before and after the lists were read, and in the hands of
+   nobody, is looked for where it may be `hidden`. If it is not there either, it is reported with
+   the process 0.
 3. A socket is one finding for each process that holds it, however many descriptors there are.
 4. A process's cgroup is the one that the kernel's list told, and gets its name from the kernel by
    its number. One that is gone has no name, and so nobody's allowance. Where no hierarchy is
@@ -40,18 +41,27 @@ class Sweeper:
     unheld: list[SocketSeen] = field(default_factory=list, init=False)
     _top: Path | None = field(default_factory=cgroups.mount, init=False)
 
-    def sweep(self, *, thorough: bool = True) -> list[SocketSeen]:
+    def sweep(self, *, thorough: bool = True, mapped: bool = False) -> list[SocketSeen]:
         """Return what is held now, by process and inode. Raises KernelError, OSError.
 
-        What no descriptor stands for is in `unheld` instead.
+        What no descriptor stands for is in `unheld` instead, if it was looked for.
         """
         before = listed() if thorough else {}
         rows = self._list.read()
+        kept = self._list.mapped() if thorough or mapped else []
         if rows != self._rows:  # rule 5
-            seen = {(each.pid, each.inode): self._seen(each) for each in rows}
-            self._rows, self._held = rows, [seen[key] for key in sorted(seen)]
-        self.unheld = self._found(self._unheld(before, rows)) if thorough else []
+            self._rows, self._held = rows, self._all(rows)
+        lone = self._found(self._unheld(before, [*rows, *kept])) if thorough else []
+        known = {(each.pid, each.inode) for each in rows}
+        self.unheld = lone + [
+            each for each in self._all(kept) if (each.pid, each.inode) not in known
+        ]
         return self._held
+
+    def _all(self, rows: Iterable[Holder]) -> list[SocketSeen]:
+        """Rule 3."""
+        seen = {(each.pid, each.inode): each for each in rows}
+        return [self._seen(seen[key]) for key in sorted(seen)]
 
     def close(self) -> None:
         """Let the kernel's list go."""
@@ -62,7 +72,7 @@ class Sweeper:
         lone = before.keys() - {each.inode for each in held}
         if not lone:
             return []
-        again = self._list.read()
+        again = [*self._list.read(), *self._list.mapped()]
         lone = (lone & listed().keys()) - {each.inode for each in again}
         return [before[inode] for inode in lone]
 

@@ -138,6 +138,7 @@ struct path {
 struct file {
 	struct path f_path;
 	struct inode *f_inode;
+	void *private_data;
 } BY_NAME;
 
 struct sk_buff {

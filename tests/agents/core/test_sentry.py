@@ -173,7 +173,7 @@ def test_an_attempt_by_another_process_of_another_kind_or_much_later_is_told():
 
 def test_what_may_have_been_an_attempt_asks_for_a_sweep():
     unseen = Attempted(attempts=(), unseen=True)
-    assert Sentry(ALLOWED).handle(unseen, 0) == [Sweep(quick=True, unheld=True)]
+    assert Sentry(ALLOWED).handle(unseen, 0) == [Sweep(quick=True)]
     assert Sentry(ALLOWED).handle(Attempted(attempts=()), 0) == []
 
 

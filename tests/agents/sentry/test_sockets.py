@@ -12,6 +12,8 @@ NOBODYS = SocketSeen(
     pid=0, uid=0, cgroup="", cgroup_id=0, inode=5, netns=9, family=AF_PACKET, type=SOCK_RAW,
     protocol=0, ethertype=3, ifindex=0, comm="",
 )  # fmt: skip
+THOROUGH, PLAIN = (True, False), (False, False)
+MAPPED = replace(NOBODYS, pid=9, inode=8)
 HELD, HIDDEN = replace(NOBODYS, pid=7, inode=6), replace(NOBODYS, pid=8, inode=7)
 
 
@@ -21,8 +23,8 @@ class Sweeper:
     def __init__(self):
         self.unheld, self.asked = [NOBODYS, HIDDEN], []
 
-    def sweep(self, *, thorough):
-        self.asked.append(thorough)
+    def sweep(self, *, thorough, mapped):
+        self.asked.append((thorough, mapped))
         return [HELD]
 
 
@@ -40,11 +42,10 @@ class Place:
 def test_what_nobody_has_is_told_when_it_has_settled_and_stands_until_it_is_gone():
     place = Place()
     assert place.seen() == [HIDDEN, HELD]
-    assert place.seen(after=SECOND // 10, unheld=True) == [HIDDEN, HELD], "not yet"
     assert place.seen(after=SECOND // 2) == [NOBODYS, HIDDEN, HELD]
-    assert place.sweeper.asked == [True, True, True], "it looks again soon"
+    assert place.sweeper.asked == [THOROUGH, THOROUGH], "it looks again soon"
     assert place.seen(after=SECOND) == [NOBODYS, HIDDEN, HELD]
-    assert place.sweeper.asked[-1] is False
+    assert place.sweeper.asked[-1] == PLAIN
     place.sweeper.unheld = []
     assert place.seen(after=2 * SECOND) == [HELD]
 
@@ -55,12 +56,23 @@ def test_what_is_gone_when_it_is_looked_for_again_is_never_told():
     place.sweeper.unheld = []
     assert place.seen(after=SECOND) == [HELD]
     place.sweeper.unheld = [NOBODYS]
-    assert place.seen(unheld=True) == [HELD], "its time begins anew"
+    assert place.seen(after=3 * SECOND) == [HELD], "its time begins anew"
 
 
-def test_quick_looks_are_not_thorough_unless_it_is_asked_for():
+def test_what_is_mapped_is_looked_for_when_it_is_asked_for_and_stands_beside_what_nobody_has():
+    place = Place()
+    place.seen()
+    place.seen(after=SECOND // 2)
+    place.sweeper.unheld = [MAPPED]
+    assert place.seen(quick=True, unheld=True) == [NOBODYS, MAPPED, HELD]
+    assert place.seen(quick=True) == [NOBODYS, MAPPED, HELD]
+    place.sweeper.unheld = []
+    assert place.seen(quick=True, unheld=True) == [NOBODYS, HELD]
+
+
+def test_quick_looks_are_never_thorough():
     place = Place()
     place.seen(quick=True)
     place.seen(quick=True, unheld=True)
     place.seen(after=10 * SECOND, quick=True)
-    assert place.sweeper.asked == [False, True, False]
+    assert place.sweeper.asked == [PLAIN, (False, True), PLAIN]
