@@ -91,7 +91,7 @@ class Place:
         if self.own:
             with contextlib.suppress(FileNotFoundError):
                 netns.remove(self.name)
-        assert not self.failures
+        assert self.failures == []
 
     def command(self, *words):
         return ["ip", "netns", "exec", self.name, *words]

@@ -180,10 +180,10 @@ def test_the_kernel_lets_a_unit_be_as_soon_as_it_is_there(kind):
 def test_nothing_is_undone_but_by_what_can(arena):
     asked = []
 
-    def undo(finding, namespace):
-        asked.append((finding.what, namespace.inode))
+    def undo(findings, _):
+        asked.extend(findings)
         subprocess.run(place.command("ip", "link", "del", "mac0"), check=True)
-        return True
+        return asked
 
     with Place(cgroup=path_of(arena.inside), undo=undo) as place:
         place.watch.set_mode(Mode.ENFORCE)
@@ -192,4 +192,4 @@ def test_nothing_is_undone_but_by_what_can(arena):
         told = next(each for each in place.found(What.MIRROR_LINK))
         assert (told["name"], told["action"]) == ("mac0", "undone")
         place.swept(3)
-    assert [each for each, _ in asked] == [What.MIRROR_LINK]
+    assert [each.what for each in asked] == [What.MIRROR_LINK]

@@ -75,10 +75,15 @@ def test_who_shares_the_descriptors_of_a_killed_process_is_ended(arena, enforcin
     assert {each["action"] for each in told} == {"killed"}
 
 
-@pytest.mark.parametrize("way", ["shared_table_mapped", "shared_ring"])
-def test_who_has_what_no_descriptor_stands_for_is_ended(arena, enforcing, way):
-    """Looking for it takes longer than the promise, which is not about it."""
-    tried = arena.timed(way, "packet", TIMES, *arena.inside.command())
+def test_who_shares_a_ring_of_io_uring_with_a_killed_process_is_ended(arena, enforcing):
+    tried = arena.timed("shared_ring", "packet", TIMES, *arena.inside.command())
+    assert median(tried) < PROMISED
+    assert max(each.lived for each in tried) < A_SECOND * 0.9
+
+
+def test_who_keeps_only_a_mapped_ring_is_ended(arena, enforcing):
+    """Looking through what everybody has mapped takes its time; the promise is not about it."""
+    tried = arena.timed("shared_table_mapped", "packet", TIMES, *arena.inside.command())
     assert max(each.lived for each in tried) < A_SECOND * 0.9
 
 
@@ -112,7 +117,8 @@ def test_who_is_passed_a_socket_by_one_who_may_hold_it_is_ended(arena):
     assert {each["action"] for each in told} == {"killed"}
 
 
-def test_who_has_it_from_before_the_agent_is_ended_at_its_first_look(arena):
+def ended_after_the_start(arena):
+    """Start a sentry beside one who listens; return the microseconds from its first look."""
     listener = subprocess.Popen(
         arena.inside.command(*arena.command(arena.program, "hold", "call", "packet")),
         stdin=subprocess.PIPE,
@@ -127,9 +133,13 @@ def test_who_has_it_from_before_the_agent_is_ended_at_its_first_look(arena):
         with place:
             (told,) = place.found(What.CAPTURE_SOCKET)
         assert (told["pid"], told["action"]) == (holder, "killed")
-        assert (place.killed_at[0] - started) * A_SECOND < PROMISED
+        return (place.killed_at[0] - started) * A_SECOND
     finally:
         listener.communicate(timeout=10)
+
+
+def test_who_has_it_from_before_the_agent_is_ended_at_its_first_look(arena):
+    assert statistics.median(ended_after_the_start(arena) for _ in range(5)) < PROMISED
 
 
 def test_tcpdump_gets_no_packet_in_two_hundred_tries(arena, enforcing, tmp_path):
