@@ -31,8 +31,10 @@ NOT_FOUND = (
     "tc_mirror",
     "xdp",
     "nft_copy",
+    "xt_copy",
     "nflog_bind",
     "bpf_foreign",
+    "mirror_allowed",
     "sentry_blind",
 )
 # A raw socket of ICMP, one of IPPROTO_RAW and a packet socket for ARP: ping, a proxy, arping.
