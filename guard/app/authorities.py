@@ -13,7 +13,7 @@
    read records can check the people's signatures, and learns no subject. So does the record of one
    that was denied.
 6. Everybody is shown what `guard.core.sight` lets them see. What is not to be seen does not exist
-   for the one who asks.
+   for the one who asks. Who revokes it, as everybody may, is told that it is revoked and no more.
 """
 
 from __future__ import annotations
@@ -45,12 +45,16 @@ OPEN = frozenset({AuthorityState.REGISTERED, AuthorityState.PROVISIONAL, Authori
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthorityView:
-    """An authority for display: the row, what its envelope says, who signed, what is missing."""
+    """An authority for display: the row, what its envelope says, who signed, what is missing.
+
+    ``seen`` False: of it only id and state are for the one who asked.
+    """
 
     row: AuthorityRow
     authority: Authority
     signers: tuple[str, ...]
     missing: str
+    seen: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +144,8 @@ class Authorities:
             "authority_id": authority_id,
         }
         row = await self.office.decide(rule, about)
-        return self._seen(row, caller) or _without_persons(self._view(row))
+        shown = self._seen(row, caller)
+        return shown or replace(_without_persons(self._view(row)), seen=False)
 
     def get(self, authority_id: str, viewer: Principal) -> AuthorityView:
         """Return one authority as the viewer may see it (rule 6); raises UnknownError."""

@@ -8,7 +8,8 @@
    signature: an embargo counts signatures, so it outlives the emergency's end. Each fetch is on
    record before the first byte leaves.
 4. Watching reads what nodes say of themselves and decides nothing.
-5. Captures are shown to those who see their authority (`guard.core.sight`).
+5. Captures are shown to those who see their authority (`guard.core.sight`). Who stops another is
+   told that it stops and no more.
 """
 
 from __future__ import annotations
@@ -43,13 +44,17 @@ _BETWEEN_LOOKS = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptureView:
-    """A capture for display: the row, its authority's reference, what its node last said."""
+    """A capture for display: the row, its authority's reference, what its node last said.
+
+    ``seen`` False: of it only id and state are for the one who asked.
+    """
 
     row: CaptureRow
     reference: str
     running: Running | None
     segments: int
     sealed_bytes: int
+    seen: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +120,9 @@ class Captures:
             record = self.office.record(RecordKind.CAPTURE_STOPPED, now, body)
             return Plan(result=put, records=(record,), changes=(PutCapture(put),))
 
-        return self._view_now(await self.office.execute(plan))
+        row = await self.office.execute(plan)
+        with self.office.ledger.reads() as view:
+            return replace(self._view(view, row), seen=self._is_seen(view, row, caller))
 
     def page(
         self, viewer: Principal, *, authority_id: str | None, limit: int, before: int | None
@@ -192,10 +199,6 @@ class Captures:
         return (
             sight(self.office.readings.authority(authority.envelope), viewer) is not Sight.NOTHING
         )
-
-    def _view_now(self, row: CaptureRow) -> CaptureView:
-        with self.office.ledger.reads() as view:
-            return self._view(view, row)
 
     def _reference(self, view: Reads, row: CaptureRow) -> str:
         authority = view.authority(row.authority_id)

@@ -156,6 +156,6 @@ def revoke(invocation: Invocation, id_: str, why: str) -> None:
         after = connection.call(connection.authorities.RevokeAuthority, request).authority
     invocation.output.done(
         authority_json(after),
-        f"{after.reference} is {authority_state(after)}. Captures under it end now; see: "
+        f"{after.reference or id_} is {authority_state(after)}. Captures under it end now; see: "
         f"callguard capture list --authority {id_}",
     )

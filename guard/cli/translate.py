@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -24,6 +24,11 @@ __all__ = [
 def moment(stamp: Timestamp) -> datetime:
     """Return a time of the wire, UTC."""
     return stamp.ToDatetime(UTC)
+
+
+def _time(shown: Authority | Capture, name: Literal["not_before", "not_after"]) -> str | None:
+    """Return a time for machines; None of what is not shown to the caller."""
+    return format_time(moment(getattr(shown, name))) if shown.HasField(name) else None
 
 
 def authority_state(shown: Authority) -> str:
@@ -47,7 +52,7 @@ def wire_name(enumeration: Any, number: int, prefix: str) -> str:  # noqa: ANN40
 
 
 def authority_json(shown: Authority) -> dict[str, Any]:
-    """Return an authority for machines."""
+    """Return an authority for machines; of one that is not shown there are id and state only."""
     return {
         "id": shown.id,
         "instrument": shown.instrument,
@@ -55,8 +60,8 @@ def authority_json(shown: Authority) -> dict[str, Any]:
         "level": shown.level,
         "nodes": list(shown.nodes),
         "state": authority_state(shown),
-        "not_before": format_time(moment(shown.not_before)),
-        "not_after": format_time(moment(shown.not_after)),
+        "not_before": _time(shown, "not_before"),
+        "not_after": _time(shown, "not_after"),
         "signers": list(shown.signers),
         "missing": shown.missing,
     }
@@ -73,8 +78,8 @@ def capture_json(shown: Capture) -> dict[str, Any]:
         "level": shown.level,
         "state": capture_state(shown),
         "why": shown.why,
-        "not_before": format_time(moment(shown.not_before)),
-        "not_after": format_time(moment(shown.not_after)),
+        "not_before": _time(shown, "not_before"),
+        "not_after": _time(shown, "not_after"),
         "lease_until": lease,
         "calls": shown.counters.calls,
         "packets": shown.counters.packets,

@@ -122,6 +122,10 @@ def page_token(text: str) -> int | None:
 
 def to_authority(view: AuthorityView) -> authority_service_pb2.Authority:
     """Return an authority for display."""
+    if not view.seen:
+        return authority_service_pb2.Authority(
+            id=view.row.id, state=_AUTHORITY_STATES[view.row.state]
+        )
     authority = view.authority
     return authority_service_pb2.Authority(
         id=view.row.id,
@@ -141,6 +145,8 @@ def to_authority(view: AuthorityView) -> authority_service_pb2.Authority:
 def to_capture(view: CaptureView) -> capture_service_pb2.Capture:
     """Return a capture for display."""
     row, running = view.row, view.running
+    if not view.seen:
+        return capture_service_pb2.Capture(id=row.id, state=_CAPTURE_STATES[row.state])
     made = capture_service_pb2.Capture(
         id=row.id,
         authority_id=row.authority_id,

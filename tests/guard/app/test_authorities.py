@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from guard.api.v1.authority_service_pb2 import AUTHORITY_STATE_REVOKED, Authority
 from guard.app.denial import Denied, UnknownError
 from guard.core import envelope as dsse
 from guard.core.instruments import Instrument
@@ -15,6 +16,7 @@ from guard.core.lifecycle import AuthorityState, CaptureState
 from guard.core.reasons import Reason
 from guard.core.record import encode_body
 from guard.core.window import Window
+from guard.services.translate import to_authority
 from tests.builders.deployment import SUBJECT
 from tests.builders.house import House
 
@@ -242,6 +244,10 @@ async def test_an_operator_sees_neither_warrants_nor_who_entered_others_tickets(
     seen = house.authorities.get(ticket, colleague)
     assert (seen.signers, seen.row.envelope) == ((), b"")
     assert len(house.authorities.page(house.auditor, limit=9, before=None)[0]) == 2
+    revoked = to_authority(await house.authorities.revoke(warrant, "wrong", mine))
+    assert revoked == Authority(id=warrant, state=AUTHORITY_STATE_REVOKED)
+    known = to_authority(await house.authorities.revoke(ticket, "wrong", colleague))
+    assert (known.reference != "", list(known.signers)) == (True, [])
 
 
 async def test_a_page_of_warrants_alone_does_not_end_an_operators_list(house: House) -> None:

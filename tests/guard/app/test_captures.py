@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from guard.api.v1.capture_service_pb2 import CAPTURE_STATE_STOPPING, Capture
 from guard.app.denial import Denied, MalformedError, UnknownError
 from guard.core import envelope as dsse
 from guard.core.envelope import Kind
@@ -18,6 +19,7 @@ from guard.core.lifecycle import CaptureState
 from guard.core.reasons import Reason
 from guard.core.receipt import ReceiptKind
 from guard.core.window import Window
+from guard.services.translate import to_capture
 from tests.builders.house import House, NodeHand
 
 
@@ -243,6 +245,10 @@ async def test_an_operator_sees_no_capture_of_a_warrant(house: House) -> None:
     (hidden,) = [view.row.id for view in every if view.row.id != ticket.row.id]
     with pytest.raises(UnknownError):
         await anext(house.captures.watch(hidden, operator))
+    stopped = to_capture(await house.captures.stop(hidden, operator))
+    assert stopped == Capture(id=hidden, state=CAPTURE_STATE_STOPPING)
+    mine = to_capture(await house.captures.stop(ticket.row.id, operator))
+    assert (mine.node, mine.reference != "") == ("node-1", True)
 
 
 async def test_a_clock_set_back_permits_nothing_and_stops_everything(house: House) -> None:
