@@ -2,7 +2,8 @@
 
 1. While the clock is in doubt nothing is admitted (CLOCK_IN_DOUBT).
 2. Otherwise `verify_evidence` decides, and it alone.
-3. What was admitted is held against every new trust policy by the same rules, as of now. Only the
+3. What was admitted is held against every new trust policy, and whenever the sentry enforces
+   something else than before, by the same rules, as of now. Only the
    age of its checkpoint counts from the moment when it was admitted: a capture may outlast a
    checkpoint, but not a signer's key, role or name. Doubt about the clock ends nothing: what runs
    then runs out by its deadline.
@@ -22,7 +23,7 @@ from agents.core.instant import Instant
 from agents.core.trustchain import TrustChain
 from agents.core.verifier import NodeContext, VerifiedGrant, verify_evidence
 from guard.core import envelope
-from guard.core.enforcement import SentryMode
+from guard.core.enforcement import Enforcement, SentryMode
 from guard.core.evidence import Evidence
 from guard.core.grant import Grant, parse_grant
 from guard.core.reasons import Reason, Refused
@@ -40,7 +41,10 @@ def unverified_grant(evidence: Evidence) -> Grant | None:
 
 
 class Admission:
-    """The trust, the clock and the keys of one node. ``ended``, ``revoked``: see `NodeContext`."""
+    """The trust, the clock and the keys of one node. ``ended``, ``revoked``: see `NodeContext`.
+
+    ``enforced`` is what its sentry enforces now: nothing but `detect` before that is proven.
+    """
 
     def __init__(
         self,
@@ -56,6 +60,7 @@ class Admission:
         self._revoked = revoked
         self.trust = trust
         self.clock = clock
+        self.enforced = Enforcement.DETECT
 
     def policy_ends(self) -> datetime:
         """When the trust policy in force expires; raises `Refused` when there is none."""
@@ -109,6 +114,7 @@ class Admission:
             ended=ended,
             revoked=self._revoked,
             guard_time=guard_time,
+            enforced=self.enforced,
         )
         return verify_evidence(evidence, self._trusted(), context, now=wall)
 

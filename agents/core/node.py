@@ -7,8 +7,9 @@
 4. What ends does so in this order: the kernel and the engine first, then the disk, then the guard.
    It has ended for good, unless it is the agent itself that stops.
 5. A withdrawal ends at once and is remembered: what it names is never armed again.
-6. A new trust policy is held against everything that is armed; what it would not admit ends. What
-   is armed ends when the policy does.
+6. A new trust policy is held against everything that is armed, and so is a sentry that enforces
+   something else than before; what they would not admit ends. What is armed ends when the policy
+   does.
 7. What several grants want to see is watched until the last of their deadlines; each grant ends by
    its own, and learns nothing of the others.
 8. With a relay, the media of content grants comes through it and from nowhere else, or not at all
@@ -39,6 +40,7 @@ from agents.core.commands import Command, Log, Progress
 from agents.core.decision import Cover
 from agents.core.dialogs import CallSeen, DialogEvent, DialogTracker, NotFollowed, Write
 from agents.core.events import Event
+from agents.core.health import Health
 from agents.core.heartbeats import DEFAULT_SECONDS, Heartbeats
 from agents.core.instant import NANOSECONDS, Instant, nanoseconds
 from agents.core.leases import LeaseTable
@@ -47,7 +49,7 @@ from agents.core.trustchain import TrustChain
 from agents.core.verifier import VerifiedGrant
 from agents.core.waiting import Waiting
 from agents.core.watching import Watching
-from guard.core.enforcement import SentryMode
+from guard.core.enforcement import Enforcement, SentryMode
 from guard.core.evidence import Evidence
 from guard.core.reasons import Reason, Refused
 
@@ -187,7 +189,7 @@ class Node:
             case on.Challenged(challenge=challenge):
                 return [do.ProveDoors(challenge)]
             case on.HealthSeen(health=health):
-                return self._stated.look(health, self._armed, now)
+                return self._look(health, now)
             case on.Shutdown():
                 ended = self._end_all(tuple(self._armed), Why.AGENT_STOPPED)
                 return [*ended, *self._stated.stop(self._armed, now)]
@@ -381,8 +383,16 @@ class Node:
         before, self._mode = self._mode, self._admission.sentry(self._mode)
         return [do.SetSentryMode(self._mode)] if self._mode is not before else []
 
+    def _look(self, health: Health, now: Instant) -> list[Command]:
+        """Take in how the sentry does: what demands more of it ends, and what waited may begin."""
+        before, self._admission.enforced = self._admission.enforced, Enforcement(health.enforcement)
+        changed = self._admission.enforced is not before
+        ended = self._readmit_all(now) if changed else []
+        begun = self._retry(self._waiting.all(), now) if changed else []
+        return [*ended, *begun, *self._stated.look(health, self._armed, now)]
+
     def _readmit_all(self, now: Instant) -> list[Command]:
-        """Hold everything that is armed against the trust policy as it is now (rule 6)."""
+        """Hold everything that is armed against policy and sentry as they are now (rule 6)."""
         commands: list[Command] = []
         for grant_id, armed in tuple(self._armed.items()):
             try:

@@ -12,7 +12,9 @@
 5. The grant's record is in the log, under a checkpoint signed by the log and a quorum of witnesses,
    no older than the policy allows; and the record says of the grant what the grant says.
 6. Neither authority nor grant is known to be revoked, and the grant has not ended here before.
-7. The sealed subjects open with this node's key, match their commitment, are well formed, of kinds
+7. The node's sentry enforces at least what the authority demands, as it was proven here, whatever
+   the guard believes of it.
+8. The sealed subjects open with this node's key, match their commitment, are well formed, of kinds
    that the instrument may select, and for a test on the policy's test list. (A ticket never yields
    content; content for trouble-shooting is a test.)
 
@@ -31,6 +33,7 @@ import pyrage
 from guard.core import envelope as dsse
 from guard.core.approval import ApprovedAuthority, require_approved
 from guard.core.authority import Authority
+from guard.core.enforcement import Enforcement
 from guard.core.evidence import Evidence
 from guard.core.grant import Grant, parse_grant
 from guard.core.instruments import Instrument, selectable
@@ -55,7 +58,8 @@ class NodeContext:
     """What the node knows by itself.
 
     ``ended`` holds the ids of grants that ended here; ``revoked`` those of authorities and grants
-    known to be revoked; ``guard_time`` is the guard's wall clock at ``now``, None when not known.
+    known to be revoked; ``guard_time`` is the guard's wall clock at ``now``, None when not known;
+    ``enforced`` is what the node's own sentry enforces.
     """
 
     name: str
@@ -63,6 +67,7 @@ class NodeContext:
     ended: Container[str]
     revoked: Container[str]
     guard_time: datetime | None
+    enforced: Enforcement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +106,9 @@ def verify_evidence(
     _require_logged(evidence, grant, policy, now)
     # (6) the end
     _require_not_over(grant, context)
-    # (7) the subjects
+    # (7) the sentry
+    approved.authority.require_enforced(context.enforced, context.name)
+    # (8) the subjects
     subjects = _require_subjects(approved.authority, policy, context)
     return VerifiedGrant(
         grant=grant,

@@ -3,8 +3,10 @@
 1. What is only early by a few seconds waits for its time: clocks differ a little.
 2. What comes while the clock is in doubt waits as long: a frozen agent wakes up to old messages,
    and the doubt that these raise passes with the next word of the guard.
-3. Nothing waits longer than `PATIENCE`, and no more than `MOST` wait at once; then it is refused.
-4. The same refusal of the same grant is put on record once.
+3. What demands more than the sentry enforces waits as long: it may be about to prove its doors, or
+   to follow a new trust policy.
+4. Nothing waits longer than `PATIENCE`, and no more than `MOST` wait at once; then it is refused.
+5. The same refusal of the same grant is put on record once.
 """
 
 from __future__ import annotations
@@ -41,10 +43,10 @@ class Waiting:
         self._told: dict[tuple[str, Reason], None] = {}
 
     def hold(self, grant: Grant, evidence: Evidence, refused: Refused, now: Instant) -> bool:
-        """Keep the evidence for another try; False when it is to be refused now (rules 1 to 3)."""
+        """Keep the evidence for another try; False when it is to be refused now (rules 1 to 4)."""
         early = grant.window.not_before <= now.wall_of(now.boot_ns + PATIENCE)
         if not (
-            refused.reason is Reason.CLOCK_IN_DOUBT
+            refused.reason in {Reason.CLOCK_IN_DOUBT, Reason.NODE_NOT_ENFORCING}
             or (refused.reason is Reason.NOT_YET_VALID and early)
         ):
             return False
@@ -72,7 +74,7 @@ class Waiting:
         return min((held.retry for held in self._held.values()), default=None)
 
     def first_told(self, grant_id: str, reason: Reason) -> bool:
-        """Note a refusal; say whether it is the first of its kind for this grant (rule 4)."""
+        """Note a refusal; say whether it is the first of its kind for this grant (rule 5)."""
         if (grant_id, reason) in self._told:
             return False
         self._told[grant_id, reason] = None

@@ -11,7 +11,8 @@
    authority's state and signatures are in force under the trust policy of now. Nothing else renews
    it, so that doubt about any of these ends the capture by itself.
 5. A node that is not trusted is offered nothing and has no lease renewed until it is well again
-   (`guard.core.untrusted`). It is told to stop all the same.
+   (`guard.core.untrusted`), nor one under an authority that demands more of it than it enforces. It
+   is told to stop all the same.
 """
 
 from __future__ import annotations
@@ -151,7 +152,10 @@ class NodeFeed:
         try:
             policy = self.office.require_policy(now)
             signed = self.office.readings.signed(row.envelope, policy)
-            require_approved(signed, policy, now=now).require_active(now)
+            approved = require_approved(signed, policy, now=now)
+            approved.require_active(now)
+            enforced = self.office.standings.of(self.node).enforcement
+            approved.authority.require_enforced(enforced, self.node)
         except Refused:
             return False
         return True

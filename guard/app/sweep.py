@@ -33,15 +33,15 @@ from guard.core.approval import require_approved
 from guard.core.decision import CaptureRequest
 from guard.core.instruments import WARRANTS
 from guard.core.lifecycle import AuthorityEvent, AuthorityState, CaptureEvent, CaptureState
-from guard.core.reasons import Refused
+from guard.core.reasons import Reason, Refused
 from guard.core.record import Record, RecordKind
 
 __all__ = ["Sweep"]
 
 _IN_FORCE = frozenset({AuthorityState.PROVISIONAL, AuthorityState.APPROVED})
 _MOST = 500
-# The ends that nobody wanted: the guard was away, or the agent was restarted.
-_UNWANTED = frozenset({"lease_ended", "agent_stopped"})
+# The ends that nobody wanted: the guard was away, the agent was restarted, the node was not fit.
+_UNWANTED = frozenset({"lease_ended", "agent_stopped", Reason.NODE_NOT_ENFORCING.value})
 
 
 @dataclass(frozen=True, slots=True)

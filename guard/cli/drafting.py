@@ -24,6 +24,7 @@ from securesystemslib.signer import Signer
 from guard.cli.exits import UsageTroubleError
 from guard.core.approval import inspect
 from guard.core.authority import Authority, encode_authority
+from guard.core.enforcement import Enforcement
 from guard.core.envelope import Kind, encode, sign
 from guard.core.instruments import Instrument, selectable
 from guard.core.level import Level
@@ -55,6 +56,7 @@ class Draft:
     reason: str | None = None
     max_calls: int | None = None
     max_bytes: int | None = None
+    enforcement: Enforcement | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +97,7 @@ def sealed_and_signed(
         reason=draft.reason,
         max_calls=draft.max_calls,
         max_bytes=draft.max_bytes,
+        enforcement=draft.enforcement,
     )
     envelope = encode(sign(encode_authority(authority), Kind.AUTHORITY, signer))
     inspect(envelope, policy, now=now)

@@ -20,6 +20,7 @@ from guard.cli.durations import spoken, stamp
 from guard.cli.output import plain
 from guard.core.approval import Inspection
 from guard.core.authority import Authority
+from guard.core.enforcement import Enforcement
 from guard.core.fields import format_time
 from guard.core.instruments import EMERGENCY_UNSIGNED, Instrument
 from guard.core.level import Level
@@ -32,6 +33,11 @@ _LEVELS = {
     Level.SIGNALLING: "signalling: who calls whom and when; no voice, no message text",
     Level.MEDIA_HEADERS: "media headers: signalling and packet headers; no voice, no message text",
     Level.CONTENT: "CONTENT: signalling and everything said",
+}
+_DEMANDS = {
+    Enforcement.DETECT: "detect: nodes that at least find who captures without a grant",
+    Enforcement.KILL: "kill: nodes that kill who captures without a grant, or prevent it",
+    Enforcement.PREVENT: "prevent: only nodes whose kernel refuses capture without a grant",
 }
 _KINDS = {
     SubjectKind.SIP_URI: "SIP",
@@ -67,6 +73,8 @@ def lines_of(
     for subject in subjects or ():
         yield "Whose calls", f"{_KINDS[subject.kind]} {subject.value}"
     yield "Where", ", ".join(authority.nodes)
+    if authority.enforcement is not None:
+        yield "Demands", _DEMANDS[authority.enforcement]
     yield "From", stamp(window.not_before)
     yield "Until", f"{stamp(window.not_after)}, {spoken(window.length)} in all"
     yield from _limits(authority)
@@ -98,6 +106,7 @@ def members_of(
         "recipients": [
             {"recipient": each, "name": _name(each, policy)} for each in authority.recipients
         ],
+        "enforcement": authority.enforcement.value if authority.enforcement else None,
         **{name: getattr(authority, name) for name in _STATED},
         "registered_by": inspection.registrant.name,
         "approved_by": [each.name for each in inspection.approvers],

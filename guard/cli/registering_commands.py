@@ -24,6 +24,7 @@ from guard.cli.invocation import Group, Invocation, passes
 from guard.cli.subject_options import subjects_from
 from guard.cli.translate import authority_json
 from guard.cli.warrants import read_warrant
+from guard.core.enforcement import Enforcement
 from guard.core.instruments import Instrument, Role, requester
 from guard.core.level import Level
 from guard.core.window import Window
@@ -78,6 +79,11 @@ def register(invocation: Invocation, file: Path) -> None:
 @click.option("--recipient", "recipients", multiple=True, help="Who may open it.  [default: you]")
 @click.option("--max-calls", type=click.IntRange(min=1), help="End after so many calls.")
 @click.option("--max-bytes", type=click.IntRange(min=1), help="End after so many bytes.")
+@click.option(
+    "--enforcement",
+    type=click.Choice([each.value for each in Enforcement]),
+    help="Demand nodes that do at least this about capture without a grant.",
+)
 @passes
 def open_ticket(  # noqa: PLR0913 - one parameter for each option
     invocation: Invocation,
@@ -95,6 +101,7 @@ def open_ticket(  # noqa: PLR0913 - one parameter for each option
     recipients: tuple[str, ...],
     max_calls: int | None,
     max_bytes: int | None,
+    enforcement: str | None,
 ) -> None:
     """Open a ticket: seal, sign and register it. Somebody else must approve it."""
     begin = invocation.now().replace(microsecond=0)
@@ -110,6 +117,7 @@ def open_ticket(  # noqa: PLR0913 - one parameter for each option
         reason=reason,
         max_calls=max_calls,
         max_bytes=max_bytes,
+        enforcement=None if enforcement is None else Enforcement(enforcement),
     )
     _register(invocation, draft)
 

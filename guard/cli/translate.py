@@ -64,6 +64,7 @@ def authority_json(shown: Authority) -> dict[str, Any]:
         "not_after": _time(shown, "not_after"),
         "signers": list(shown.signers),
         "missing": shown.missing,
+        "enforcement": shown.enforcement or None,
     }
 
 

@@ -12,6 +12,7 @@ from guard.cli.drafting import Draft, digest_of_file
 from guard.cli.exits import UsageTroubleError, asking
 from guard.cli.roster import take_subjects
 from guard.cli.tables import Table, read_table
+from guard.core.enforcement import Enforcement
 from guard.core.instruments import Instrument, parse_instrument
 from guard.core.level import Level
 from guard.core.window import Window
@@ -46,6 +47,7 @@ def read_warrant(path: Path, *, now: datetime) -> Draft:
         reason=table.optional_text("reason"),
         max_calls=table.integer("max_calls") if table.has("max_calls") else None,
         max_bytes=table.integer("max_bytes") if table.has("max_bytes") else None,
+        enforcement=_enforcement(table),
     )
     table.finish()
     return draft
@@ -63,3 +65,10 @@ def _level(table: Table) -> Level:
     if text not in set(Level):
         raise UsageTroubleError(f"level must be one of {', '.join(Level)}")
     return Level(text)
+
+
+def _enforcement(table: Table) -> Enforcement | None:
+    text = table.optional_text("enforcement")
+    if text is not None and text not in set(Enforcement):
+        raise UsageTroubleError(f"enforcement must be one of {', '.join(Enforcement)}")
+    return None if text is None else Enforcement(text)

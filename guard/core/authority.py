@@ -10,6 +10,8 @@
    - ``ticket``, ``test``: a reason; a legal basis where wished.
 2. Nodes, recipients and subjects are listed, never implied: an empty list is refused.
 3. The registrant is in the signed text, so that who registered is signed too.
+4. It may demand of its nodes that they enforce so much at least (`guard.core.enforcement`); without
+   the demand any node will do.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from guard.core import canonical
+from guard.core.enforcement import Enforcement
 from guard.core.envelope import MAX_ENVELOPE
 from guard.core.fields import (
     DIGEST,
@@ -32,6 +35,7 @@ from guard.core.fields import (
 from guard.core.identities import require_recipient
 from guard.core.instruments import WARRANTS, Instrument, parse_instrument, require_interception
 from guard.core.level import Level
+from guard.core.reasons import Reason, Refused
 from guard.core.subjects import MAX_SEALED
 from guard.core.window import Window, take_window, window_fields
 
@@ -86,6 +90,7 @@ class Authority:
     reason: str | None = None
     max_calls: int | None = None
     max_bytes: int | None = None
+    enforcement: Enforcement | None = None
 
     def __post_init__(self) -> None:
         require_interception(self.instrument)
@@ -109,6 +114,15 @@ class Authority:
     def is_warrant(self) -> bool:
         """Whether it rests on a law's order rather than on a ticket."""
         return self.instrument in WARRANTS
+
+    def require_enforced(self, enforced: Enforcement, node: str) -> None:
+        """Refuse (NODE_NOT_ENFORCING) a node that enforces less than is demanded (4)."""
+        if self.enforcement is not None and enforced < self.enforcement:
+            raise Refused(
+                Reason.NODE_NOT_ENFORCING,
+                f"{node} enforces no more than {enforced}, and the authority demands "
+                f"{self.enforcement}",
+            )
 
     def _require_lists(self) -> None:
         for values, most, what in (
@@ -150,6 +164,8 @@ def encode_authority(authority: Authority) -> bytes:
     }
     optional = (*_TEXTS, "max_bytes", "max_calls")
     fields |= {name: value for name in optional if (value := getattr(authority, name)) is not None}
+    if authority.enforcement is not None:
+        fields["enforcement"] = authority.enforcement.value
     return canonical.encode(fields | window_fields(authority.window))
 
 
@@ -174,7 +190,12 @@ def parse_authority(payload: bytes) -> Authority:
         subjects_commitment=fields.text("subjects_commitment"),
         max_calls=fields.optional_integer("max_calls", least=1, most=MAX_CALLS),
         max_bytes=fields.optional_integer("max_bytes", least=1, most=MAX_BYTES),
+        enforcement=_take_enforcement(fields),
         **{name: fields.optional_text(name) for name in _TEXTS},
     )
     fields.finish()
     return authority
+
+
+def _take_enforcement(fields: Fields) -> Enforcement | None:
+    return fields.choice("enforcement", Enforcement) if fields.has("enforcement") else None

@@ -8,7 +8,8 @@ Denied is everything that no rule permits. The rules, in the order of the reason
 4. Its effective window contains now.
 5. It names the node, and the level asked for is not above its own.
 6. No capture under it runs on that node already.
-7. The node is trusted (`untrusted`).
+7. The node is trusted (`untrusted`), and by its last word it enforces at least what the authority
+   demands.
 
 The node decides again, for itself: a permit is necessary and never sufficient.
 """
@@ -86,7 +87,7 @@ def decide(
     """
     try:
         permit = _permit(request, envelope, state, live_on_node, policy, now)
-        _require_fit(request, standing)
+        _require_fit(permit, standing)
     except Refused as refused:
         return Deny(reason=refused.reason, sentence=refused.detail)
     return permit
@@ -117,12 +118,13 @@ def _permit(
     )
 
 
-def _require_fit(request: CaptureRequest, standing: NodeStanding) -> None:
+def _require_fit(permit: Permit, standing: NodeStanding) -> None:
     """Hold the node to rule 7."""
     if standing.flaw is not None:
         raise Refused(
-            Reason.NODE_UNTRUSTED, f"{request.node} is not trusted: it {standing.flaw.words}"
+            Reason.NODE_UNTRUSTED, f"{permit.node} is not trusted: it {standing.flaw.words}"
         )
+    permit.authority.authority.require_enforced(standing.enforcement, permit.node)
 
 
 def _require_in_force(

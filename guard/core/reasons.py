@@ -55,6 +55,7 @@ class Reason(StrEnum):
     CALL_NOT_COVERED = "call_not_covered"
     SCOPE_NOT_PERMITTED = "scope_not_permitted"
     NODE_UNTRUSTED = "node_untrusted"
+    NODE_NOT_ENFORCING = "node_not_enforcing"
 
 
 class Refused(Exception):  # noqa: N818  the word of the design

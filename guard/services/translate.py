@@ -139,6 +139,7 @@ def to_authority(view: AuthorityView) -> authority_service_pb2.Authority:
         not_after=to_timestamp(view.row.window_end),
         signers=view.signers,
         missing=view.missing,
+        enforcement=authority.enforcement or "",
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agents.core.verifier import NodeContext, verify_evidence
+from guard.core.enforcement import Enforcement
 from tests.builders.deployment import Deployment
 
 BUDGET_MS = 1.5
@@ -47,6 +48,7 @@ def _verification() -> Callable[[], object]:
         ended=frozenset(),
         revoked=frozenset(),
         guard_time=deployment.now,
+        enforced=Enforcement.DETECT,
     )
     return lambda: verify_evidence(evidence, deployment.trusted, context, now=deployment.now)
 

@@ -20,6 +20,7 @@ from guard.app.changes import CaptureRow, PutCapture
 from guard.app.ports import Plan, Reads
 from guard.core import envelope as dsse
 from guard.core.authority import parse_authority
+from guard.core.enforcement import Enforcement
 from guard.core.evidence import Evidence
 from guard.core.fields import format_time
 from guard.core.grant import Grant, encode_grant
@@ -159,7 +160,12 @@ def verify_as_node(folder: Path, grant_id: str) -> str:
     )
     identity = keys.load_identity(folder / "nodes/node-1/sealing.key")
     context = NodeContext(
-        name="node-1", identities=[identity], ended=(), revoked=(), guard_time=now
+        name="node-1",
+        identities=[identity],
+        ended=(),
+        revoked=(),
+        guard_time=now,
+        enforced=Enforcement.DETECT,
     )
     try:
         verify_evidence(

@@ -103,7 +103,9 @@ def generate(sealed: bytes | None = None) -> dict[str, bytes]:
 
     ticket = authority(Instrument.TICKET)
     approved = deployment.approved(ticket)
-    warrant = deployment.approved(authority(Instrument.INTERCEPTION_ORDER))
+    order = authority(Instrument.INTERCEPTION_ORDER)
+    warrant = deployment.approved(order)
+    prevent = deployment.approved(replace(order, enforcement=Enforcement.PREVENT))
     evidence = deployment.evidence(approved)
     receipt = _receipt(deployment, dsse.digest(evidence.grant))
     return {
@@ -115,6 +117,7 @@ def generate(sealed: bytes | None = None) -> dict[str, bytes]:
         "authority-ticket.dsse.json": approved,
         "authority-ticket-registered.dsse.json": deployment.register(ticket),
         "authority-warrant.dsse.json": warrant,
+        "authority-warrant-prevent.dsse.json": prevent,
         "grant.dsse.json": evidence.grant,
         "grant.tlog-proof": evidence.proof,
         "receipt.dsse.json": receipt,
@@ -259,6 +262,10 @@ def _refused(
         "a day too long": (
             "window_too_long",
             lambda p: p.replace(b"2026-11-23T23", b"2026-11-24T23"),
+        ),
+        "an unknown demand": (
+            "document_malformed",
+            lambda p: p.replace(b'"id"', b'"enforcement":"always","id"', 1),
         ),
         "another node": ("node_unknown", lambda p: p.replace(b'"node-1"', b'"node-9"')),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyrage
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from agents.core.verifier import NodeContext, verify_evidence
 from guard.core import envelope as dsse
 from guard.core.approval import require_approved
+from guard.core.enforcement import Enforcement
 from guard.core.envelope import Kind
 from guard.core.evidence import Evidence
 from guard.core.reasons import Reason
@@ -73,6 +75,7 @@ def test_the_evidence_verifies() -> None:
         ended=frozenset(),
         revoked=frozenset(),
         guard_time=NOW,
+        enforced=Enforcement.DETECT,
     )
     verified = verify_evidence(evidence, trusted, context, now=NOW)
     assert [each.value for each in verified.subjects] == [SUBJECT]
@@ -91,6 +94,30 @@ def test_the_receipt() -> None:
     """The receipt reads, and is the first of its chain."""
     receipt = parse_receipt(dsse.parse(read("receipt.dsse.json"), Kind.RECEIPT).payload)
     assert (receipt.sequence, receipt.details["packets"]) == (1, 20)
+
+
+def test_the_heartbeat_by_hand() -> None:
+    """Its health reads, and the inventory's digest is SHA-256 over its canonical list."""
+    payload = dsse.parse(read("heartbeat.dsse.json"), Kind.RECEIPT).payload
+    health = parse_receipt(payload).health
+    assert health is not None
+    inventory = json.dumps(
+        {"programs": [["rogue_enter", 17, "aabbccdd00112233"]]}, separators=(",", ":")
+    )
+    assert health.programs == hashlib.sha256(inventory.encode()).hexdigest()
+    assert json.loads(payload)["health"]["doors"] == health.doors
+    assert health.enforcement is Enforcement.KILL
+
+
+def test_the_demand() -> None:
+    """The order that demands prevention is approved, and says nothing else than the other."""
+    trusted = advance(parse_roots(read("roots.json")), [read("trust-policy.dsse.json")], now=NOW)
+    lax, strict = (
+        require_approved(read(name), trusted.policy, now=NOW).authority
+        for name in ("authority-warrant.dsse.json", "authority-warrant-prevent.dsse.json")
+    )
+    assert lax.enforcement is None
+    assert strict == replace(lax, enforcement=Enforcement.PREVENT)
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case["case"])

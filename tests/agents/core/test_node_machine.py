@@ -14,7 +14,7 @@ from agents.core import events as on
 from agents.core.commands import Command
 from agents.core.health import Health, unproven
 from agents.core.instant import NANOSECONDS, nanoseconds
-from guard.core.enforcement import SentryMode
+from guard.core.enforcement import Enforcement, SentryMode
 from guard.core.evidence import Evidence
 from guard.core.instruments import Instrument
 from guard.core.reasons import Reason
@@ -43,6 +43,7 @@ AUTHORITIES = {
     for instrument in INSTRUMENTS
     for lasts in LASTS
 }
+STRICT = MADE.approved(Instrument.INTERCEPTION_ORDER, enforcement=Enforcement.KILL)
 LEASE = 7  # seconds
 WHICH = st.integers(0, 5)
 
@@ -64,6 +65,7 @@ class NodeMachine(RuleBasedStateMachine):
         self.receipts: Counter[tuple[str, ReceiptKind]] = Counter()
         self.opened: Counter[str] = Counter()
         self.health = unproven(SentryMode.OBSERVE)
+        self.strict: set[str] = set()
 
     def see(self, commands: list[Command]) -> None:
         """Hold every command against what may be commanded now."""
@@ -117,6 +119,17 @@ class NodeMachine(RuleBasedStateMachine):
         left = nanoseconds(grant.window.not_after - self.play.guard_now)
         self.ends[grant.id] = self.play.boot_ns + left
         self.see(self.play.offer(evidence))
+
+    @rule()
+    def demand(self) -> None:
+        """Offer a grant that only a sentry that kills may have armed."""
+        grant = MADE.grant(STRICT, lease=timedelta(seconds=LEASE))
+        self.strict.add(grant.id)
+        self.offered.append(MADE.evidence(STRICT, grant))
+        self.ends[grant.id] = self.play.boot_ns + nanoseconds(
+            grant.window.not_after - self.play.guard_now
+        )
+        self.see(self.play.offer(self.offered[-1]))
 
     @rule(which=WHICH)
     def offer_again(self, which: int) -> None:
@@ -198,9 +211,13 @@ class NodeMachine(RuleBasedStateMachine):
     def prove(self, door: str, challenge: str) -> None:
         """Let the sentry prove its doors; a change of more than the challenge is told at once."""
         before = self.health
-        self.health = Health("observe", "detect", {"packet_socket": door}, (), challenge)
+        self.health = Health("enforce", door, {"packet_socket": door}, (), challenge)
         commands = self.play.tell(on.HealthSeen(health=self.health))
-        told = [each for each in commands if isinstance(each, do.SendReceipt)]
+        told = [
+            each
+            for each in commands
+            if isinstance(each, do.SendReceipt) and each.draft.kind is ReceiptKind.HEARTBEAT
+        ]
         assert bool(told) == (not self.health.same_as(before))
         self.see(commands)
 
@@ -221,6 +238,11 @@ class NodeMachine(RuleBasedStateMachine):
         """Compare the node's own count with its commands; it knows when it is at rest."""
         assert {each.grant_id for each in self.play.node.armed(self.play.now)} == self.open
         assert self.play.node.idle == (not self.open and not self.closing)
+
+    @invariant()
+    def what_is_demanded_is_enforced(self) -> None:
+        """Nothing that demands a sentry that kills is armed without one."""
+        assert self.health.enforcement == "kill" or not self.strict & self.open
 
     @invariant()
     def every_beginning_is_on_record(self) -> None:

@@ -10,10 +10,13 @@ import pytest
 from agents.core import commands as do
 from agents.core import events as on
 from agents.core.commands import Command
-from guard.core.enforcement import SentryMode
+from agents.core.health import Health
+from guard.core.enforcement import Enforcement, SentryMode, effective
+from guard.core.instruments import Instrument
+from guard.core.receipt import ReceiptKind
 from guard.core.trust import NodeIdentity
 from tests.builders.deployment import Deployment
-from tests.sim.playbook import Playbook, of
+from tests.sim.playbook import Playbook, grant_id, kinds, of, receipts
 
 
 @pytest.fixture
@@ -99,3 +102,76 @@ def test_an_expired_policy_still_says_enforce(play: Playbook):
     play.step = timedelta(days=400)
     play.restart()
     assert modes(play.tell(on.Started())) == [SentryMode.ENFORCE]
+
+
+# -- what an authority demands ---------------------------------------------------------------------
+
+PROGRAMS = (("rogue", 7, "00" * 8),)
+
+
+def health(enforcement: Enforcement, mode: SentryMode = SentryMode.ENFORCE) -> Health:
+    """Return the health of a sentry that has proven so much at its one door."""
+    in_force = effective(mode, enforcement)
+    doors = {"packet_socket": enforcement.value}
+    return Health(mode.value, in_force.value, doors, PROGRAMS, "")
+
+
+def looks(play: Playbook, seen: Health) -> list[Command]:
+    return play.tell(on.HealthSeen(health=seen))
+
+
+def test_a_stolen_guard_cannot_have_it_armed(play: Playbook):
+    """The guard grants, signs, logs and offers as if the node did prevent; the node knows better."""
+    play.tell(on.Started())
+    looks(play, health(Enforcement.KILL))
+    play.session()
+    evidence = play.evidence(Instrument.INTERCEPTION_ORDER, enforcement=Enforcement.PREVENT)
+    for revision in (1, 2, 3):
+        told = [*play.offer(evidence, revision=revision), *play.wait(5)]
+        play.speak()
+        assert do.OpenCapture not in kinds(told)
+    assert [each for each in play.receipts() if each[0] is ReceiptKind.REFUSED] == [
+        (ReceiptKind.REFUSED, "node_not_enforcing")
+    ]
+
+
+def test_a_sentry_that_has_proven_nothing_only_detects(play: Playbook):
+    """Before the first proof nothing is armed that demands one; it may be a moment late."""
+    play.tell(on.Started())
+    play.session()
+    evidence = play.evidence(enforcement=Enforcement.KILL)
+    assert play.offer(evidence) == []
+    assert do.OpenCapture in kinds(looks(play, health(Enforcement.KILL)))
+
+
+def test_observing_is_no_enforcing(play: Playbook):
+    """Whatever its doors have proven: what nobody is stopped by is not enforced."""
+    play.tell(on.Started())
+    looks(play, health(Enforcement.PREVENT, SentryMode.OBSERVE))
+    play.session()
+    told = [*play.offer(play.evidence(enforcement=Enforcement.KILL)), *play.wait(5)]
+    assert do.OpenCapture not in kinds(told)
+    assert (ReceiptKind.REFUSED, "node_not_enforcing") in receipts(told)
+
+
+def test_what_is_demanded_holds_to_the_end(play: Playbook):
+    """A sentry that does less ends what demands more, at once, for good, and nothing else."""
+    play.tell(on.Started())
+    looks(play, health(Enforcement.PREVENT))
+    strict = play.armed(Instrument.INTERCEPTION_ORDER, enforcement=Enforcement.PREVENT)
+    lax = play.armed(Instrument.INTERCEPTION_ORDER, enforcement=Enforcement.KILL)
+    free = play.armed()
+    assert do.EndCapture not in kinds(
+        looks(play, replace(health(Enforcement.PREVENT), challenge="ab" * 32))
+    )
+
+    told = looks(play, health(Enforcement.KILL))
+    assert [each.grant_id for each in of(told, do.EndCapture)] == [grant_id(strict)]
+    (stated,) = [each.draft for each in of(told, do.SendReceipt)]
+    assert stated.armed == tuple(sorted(map(grant_id, (lax, free))))
+    assert receipts(play.close(strict))[-1] == (ReceiptKind.DISARMED, "node_not_enforcing")
+
+    told = looks(play, health(Enforcement.KILL, SentryMode.OBSERVE))
+    assert [each.grant_id for each in of(told, do.EndCapture)] == [grant_id(lax)]
+    looks(play, health(Enforcement.PREVENT))
+    assert receipts(play.offer(strict)) == [(ReceiptKind.REFUSED, "replayed")]

@@ -23,6 +23,7 @@ from agents.core.verifier import NodeContext, VerifiedGrant, verify_evidence
 from guard.core import envelope as dsse
 from guard.core.approval import inspect
 from guard.core.authority import Authority, encode_authority
+from guard.core.enforcement import Enforcement
 from guard.core.envelope import Kind
 from guard.core.evidence import Evidence
 from guard.core.grant import Grant, encode_grant
@@ -62,6 +63,7 @@ def context(deployment: Deployment, **changes: Any) -> NodeContext:
         "ended": frozenset(),
         "revoked": frozenset(),
         "guard_time": deployment.now,
+        "enforced": Enforcement.DETECT,
     }
     return NodeContext(**(fields | changes))
 
@@ -775,7 +777,38 @@ def test_revoked(deployment: Deployment, which: str) -> None:
     refused(Reason.REVOKED, lambda: verify(deployment, evidence, revoked=revoked))
 
 
-# --- (7) the subjects ---------------------------------------------------------------------------
+# --- (7) the sentry -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("demanded", Enforcement)
+@pytest.mark.parametrize("enforced", Enforcement)
+def test_what_is_demanded_of_the_node(
+    deployment: Deployment, demanded: Enforcement, enforced: Enforcement
+) -> None:
+    """The node's own proof must bear it out: as much or more passes, less refuses."""
+    evidence = deployment.evidence(deployment.approved(enforcement=demanded))
+    if enforced.rank >= demanded.rank:
+        assert verify(deployment, evidence, enforced=enforced).authority.enforcement is demanded
+    else:
+        refused(Reason.NODE_NOT_ENFORCING, lambda: verify(deployment, evidence, enforced=enforced))
+
+
+def test_a_demand_taken_out(deployment: Deployment) -> None:
+    """Who holds the guard cannot lower what people signed: the text is another's then."""
+    authority = deployment.authority(enforcement=Enforcement.PREVENT)
+    signed = deployment.approved(authority)
+    for lower in (None, Enforcement.DETECT, Enforcement.KILL):
+        parsed = dsse.parse(signed, dsse.Kind.AUTHORITY)
+        payload = encode_authority(replace(authority, enforcement=lower))
+        forged = dsse.encode(replace(parsed, payload=payload))
+        evidence = forced(deployment, replace(authority, enforcement=lower), forged)
+        refused(
+            Reason.SIGNATURE_INVALID,
+            lambda given=evidence: verify(deployment, given, enforced=Enforcement.KILL),
+        )
+
+
+# --- (8) the subjects ---------------------------------------------------------------------------
 
 
 def sealed_anew(deployment: Deployment, plaintext: bytes, **changes: Any) -> Evidence:
@@ -1009,7 +1042,9 @@ def test_the_rules_come_in_their_order(deployment: Deployment) -> None:
 
     def evidence(**mended: Any) -> Evidence:
         made = {"signers": signers[:1], "window": over, "by": None, "at": now - HOUR} | mended
-        authority = deployment.authority(window=made["window"], subjects_commitment=wrong)
+        authority = deployment.authority(
+            window=made["window"], subjects_commitment=wrong, enforcement=Enforcement.KILL
+        )
         envelope = sign(encode_authority(authority), Kind.AUTHORITY, made["signers"])
         grant = deployment.sign_grant(grant_for(deployment, authority, envelope), made["by"])
         record = deployment.record(grant)
@@ -1033,7 +1068,10 @@ def test_the_rules_come_in_their_order(deployment: Deployment) -> None:
     refused(Reason.CHECKPOINT_STALE, attempt(evidence(**signed)))
     signed["at"] = now
     refused(Reason.REVOKED, attempt(evidence(**signed)))
-    refused(Reason.SUBJECTS_MISMATCH, attempt(evidence(**signed), revoked=frozenset()))
+    known: dict[str, Any] = {"revoked": frozenset()}
+    refused(Reason.NODE_NOT_ENFORCING, attempt(evidence(**signed), **known))
+    known["enforced"] = Enforcement.KILL
+    refused(Reason.SUBJECTS_MISMATCH, attempt(evidence(**signed), **known))
 
 
 class _Everything:

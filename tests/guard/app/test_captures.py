@@ -11,6 +11,7 @@ import pytest
 from guard.api.v1.capture_service_pb2 import CAPTURE_STATE_STOPPING, Capture
 from guard.app.denial import Denied, MalformedError, UnknownError
 from guard.core import envelope as dsse
+from guard.core.enforcement import Enforcement
 from guard.core.envelope import Kind
 from guard.core.grant import parse_grant
 from guard.core.instruments import Instrument
@@ -20,6 +21,7 @@ from guard.core.reasons import Reason
 from guard.core.receipt import ReceiptKind
 from guard.core.window import Window
 from guard.services.translate import to_capture
+from tests.builders.healths import enforcing
 from tests.builders.house import House, NodeHand
 
 
@@ -92,6 +94,19 @@ async def test_nothing_on_a_node_that_is_not_trusted(house: House) -> None:
     assert stopped.row.state is CaptureState.STOPPING
     house.clock.move(seconds=1)
     await house.answer(hand, programs="ab" * 32)
+    assert (await house.capture(authority_id)).row.state is CaptureState.GRANTED
+
+
+async def test_nothing_on_a_node_that_enforces_less_than_is_demanded(house: House) -> None:
+    """By the node's own last word, which a node that was never heard has not given."""
+    authority_id = await house.approved(enforcement=Enforcement.KILL)
+    assert await denial(house, authority_id) is Reason.NODE_NOT_ENFORCING
+    hand = NodeHand(house.site)
+    await house.answer(hand)
+    assert await denial(house, authority_id) is Reason.NODE_NOT_ENFORCING
+    hand.health = enforcing(Enforcement.KILL)
+    house.clock.move(seconds=1)
+    await house.answer(hand)
     assert (await house.capture(authority_id)).row.state is CaptureState.GRANTED
 
 

@@ -12,12 +12,14 @@ from agents.core.verifier import NodeContext, verify_evidence
 from guard.app.changes import PutAuthority
 from guard.app.distribute import NodeFeed
 from guard.app.ports import Plan, Reads
+from guard.core.enforcement import Enforcement, SentryMode
 from guard.core.evidence import Evidence
 from guard.core.lifecycle import AuthorityState
 from guard.core.reasons import Reason, Refused
 from guard.core.receipt import ReceiptKind
 from guard.core.record import RecordKind
 from guard.core.subjects import MAX_SEALED
+from tests.builders.healths import enforcing
 from tests.builders.house import House, NodeHand
 
 
@@ -28,7 +30,12 @@ def feed(house: House, revision: int = 0, node: str = "node-1") -> NodeFeed:
 def verify(house: House, evidence: Evidence, node: str = "node-1") -> object:
     keys = house.site.nodes[node]
     context = NodeContext(
-        name=node, identities=[keys.identity], ended=(), revoked=(), guard_time=house.clock.now()
+        name=node,
+        identities=[keys.identity],
+        ended=(),
+        revoked=(),
+        guard_time=house.clock.now(),
+        enforced=Enforcement.DETECT,
     )
     return verify_evidence(evidence, house.site.trusted, context, now=house.clock.now())
 
@@ -255,3 +262,17 @@ async def test_an_untrusted_node_is_no_other_nodes_matter(house: House) -> None:
     await house.state(hands[0], programs="cd" * 32)
     assert feed(house).renewals()[0] == []
     assert feed(house, node="node-2").renewals()[0] == [ids[1]]
+
+
+async def test_a_node_that_enforces_less_than_is_demanded(house: House) -> None:
+    """Its lease is not renewed while its own word is less; what demands nothing goes on."""
+    hand = NodeHand(house.site)
+    hand.health = enforcing(Enforcement.PREVENT)
+    await house.answer(hand)
+    strict = (await house.capture(await house.approved(enforcement=Enforcement.PREVENT))).row.id
+    free = (await house.capture(await house.approved())).row.id
+    node = feed(house)
+    assert set(node.renewals()[0]) == {strict, free}
+    weaker = {"enforcement": Enforcement.DETECT, "mode": SentryMode.OBSERVE}
+    await house.answer(hand, **weaker)
+    assert node.renewals()[0] == [free]

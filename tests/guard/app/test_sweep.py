@@ -9,11 +9,13 @@ import pytest
 
 from guard.app.changes import CaptureRow, PutAuthority
 from guard.app.ports import Plan, Reads
+from guard.core.enforcement import Enforcement, SentryMode
 from guard.core.instruments import Instrument
 from guard.core.lifecycle import AuthorityState, CaptureState
 from guard.core.receipt import ReceiptKind
 from guard.core.record import RecordKind
 from guard.core.window import Window
+from tests.builders.healths import enforcing
 from tests.builders.house import House, NodeHand
 
 
@@ -71,7 +73,7 @@ async def test_at_its_end_an_authority_expires_and_its_captures_stop(house: Hous
     assert captures(house)[0].state is CaptureState.ENDED
 
 
-@pytest.mark.parametrize("why", ["lease_ended", "agent_stopped"])
+@pytest.mark.parametrize("why", ["lease_ended", "agent_stopped", "node_not_enforcing"])
 async def test_a_capture_whose_lease_ended_is_granted_again_once_the_node_is_back(
     house: House, why: str
 ) -> None:
@@ -206,3 +208,24 @@ async def test_no_warrant_begins_on_a_node_that_is_not_trusted(house: House) -> 
     await house.answer(hand, programs="ab" * 32)
     await house.sweep.run()
     assert {row.node for row in captures(house)} == {"node-1", "node-2"}
+
+
+async def test_a_warrant_waits_for_a_node_that_enforces_enough(house: House) -> None:
+    """It begins by itself once the node says that it does, and not on a node that does not."""
+    house.site.adopt(
+        nodes=tuple(replace(n, sentry=SentryMode.ENFORCE) for n in house.site.policy.nodes)
+    )
+    house.office.trusted = house.site.trusted
+    hand = NodeHand(house.site)
+    hand.health = enforcing(Enforcement.KILL)
+    await house.answer(hand)
+    order = Instrument.INTERCEPTION_ORDER
+    both = ("node-1", "node-2")
+    await house.approved(order, nodes=both, enforcement=Enforcement.PREVENT)
+    await house.sweep.run()
+    assert captures(house) == []
+    house.clock.move(seconds=1)
+    hand.health = enforcing(Enforcement.PREVENT)
+    await house.answer(hand)
+    await house.sweep.run()
+    assert [row.node for row in captures(house)] == ["node-1"]

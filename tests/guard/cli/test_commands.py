@@ -177,6 +177,21 @@ def test_the_guard_never_learns_the_subjects(live: Running, as_: As) -> None:
     assert digits not in as_("auditor-1", "log", "entries", "--json").out
 
 
+def test_a_ticket_may_demand_what_its_node_enforces(as_: As, node: Node) -> None:
+    """Signed, shown before it is approved, and denied by name on a node that only detects."""
+    ticket = open_ticket(as_, "--enforcement", "prevent")
+    shown = as_("lead-1", "authority", "show", ticket)
+    assert "prevent: only nodes whose kernel refuses" in " ".join(shown.out.split())
+    approved = as_("lead-1", "authority", "approve", ticket, "--yes", "--json").json()
+    assert approved["enforcement"] == "prevent"
+    denied = as_("operator-1", "capture", "start", ticket, "--node", "node-1")
+    assert denied.denied() == "node_not_enforcing"
+    assert "enforces no more than detect" in denied.err
+    assert (
+        as_("lead-1", "authority", "show", open_ticket(as_), "--json").json()["enforcement"] is None
+    )
+
+
 def test_subjects_may_come_from_standard_input(live: Running, as_: As) -> None:
     """With --subjects-file - no subject is in the list of processes."""
     done = subprocess.run(

@@ -12,6 +12,7 @@ from guard.cli.plain_words import consequence, lines_of
 from guard.cli.profile import load_profile
 from guard.cli.signing import require_may_approve, signed_by, unsealed, unsealed_if_mine
 from guard.core.approval import inspect, require_approved
+from guard.core.enforcement import Enforcement
 from guard.core.envelope import Kind, encode, parse, with_signature
 from guard.core.instruments import Instrument
 from guard.core.reasons import Reason, Refused
@@ -106,7 +107,8 @@ def test_subjects_are_shown_only_to_whom_they_are_sealed(
 
 def test_everything_signed_is_shown(demo: Deployment, policy: TrustPolicy) -> None:
     """Each value of a warrant's signed text is somewhere in the words shown."""
-    envelope = seal(demo, policy, replace(ORDER, max_calls=7, max_bytes=999), "legal-1").envelope
+    order = replace(ORDER, max_calls=7, max_bytes=999, enforcement=Enforcement.PREVENT)
+    envelope = seal(demo, policy, order, "legal-1").envelope
     inspection = inspect(envelope, policy, now=NOW)
     words = "\n".join(text for _, text in lines_of(inspection, policy, (NUMBER,)))
     authority = inspection.authority
@@ -116,10 +118,13 @@ def test_everything_signed_is_shown(demo: Deployment, policy: TrustPolicy) -> No
         *(authority.order_sha256, NUMBER.value, *authority.nodes, *authority.recipients),
         *("7 calls", "999 bytes", "2026-11-23 22:00:00 UTC", "2026-11-24 00:00:00 UTC"),
         *("CONTENT", "interception order", "legal-1"),
+        "prevent: only nodes whose kernel refuses capture without a grant",
     ):
         assert str(value) in words
     reason = inspect(seal(demo, policy, TICKET, "operator-1").envelope, policy, now=NOW)
-    assert ("Reason", "one-way audio") in list(lines_of(reason, policy, None))
+    ticket = list(lines_of(reason, policy, None))
+    assert ("Reason", "one-way audio") in ticket
+    assert "Demands" not in [label for label, _ in ticket]
 
 
 def test_sealed_subjects_are_said_to_be_sealed(demo: Deployment, policy: TrustPolicy) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from guard.cli.exits import DeniedError, UsageTroubleError
 from guard.cli.warrants import read_warrant
+from guard.core.enforcement import Enforcement
 from guard.core.instruments import Instrument
 from guard.core.level import Level
 from guard.core.subjects import Subject, SubjectKind
@@ -69,6 +70,13 @@ def test_every_instrument_of_the_example_is_known(warrant: Path) -> None:
         assert read_warrant(warrant, now=NOW).instrument is instrument
 
 
+def test_what_is_demanded_of_the_nodes(warrant: Path) -> None:
+    """Nothing, or what the file says."""
+    assert read_warrant(warrant, now=NOW).enforcement is None
+    change(warrant, '# enforcement = "prevent"', 'enforcement = "prevent"')
+    assert read_warrant(warrant, now=NOW).enforcement is Enforcement.PREVENT
+
+
 @pytest.mark.parametrize("instrument", ["subpoena", "search_warrant"])
 def test_stored_data_is_denied_by_name(warrant: Path, instrument: str) -> None:
     """A subpoena does not allow interception."""
@@ -93,6 +101,8 @@ def test_stored_data_is_denied_by_name(warrant: Path, instrument: str) -> None:
         ('"interception_order"', '"ticket"', "ticket open"),
         ("# max_calls = 100", "max_calls = 0", "max_calls"),
         ("# max_calls = 100", "max_calls = true", "max_calls"),
+        ('# enforcement = "prevent"', 'enforcement = "always"', "detect, kill, prevent"),
+        ('# enforcement = "prevent"', "enforcement = 2", "enforcement"),
         ('level = "content"', 'level = "content', "not TOML"),
     ],
 )

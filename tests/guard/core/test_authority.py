@@ -18,6 +18,7 @@ from guard.core.authority import (
     encode_authority,
     parse_authority,
 )
+from guard.core.enforcement import Enforcement
 from guard.core.instruments import CEILINGS, WARRANTS, Instrument
 from guard.core.reasons import Reason
 from guard.core.window import Window
@@ -41,7 +42,12 @@ def deployment() -> Deployment:
 @pytest.mark.parametrize("instrument", CEILINGS)
 def test_round_trip(deployment: Deployment, instrument: Instrument) -> None:
     """An authority reads as it was written, with limits and without."""
-    for limits in ({}, {"max_calls": 3, "max_bytes": 10**9}, {"max_calls": MAX_CALLS}):
+    for limits in (
+        {},
+        {"max_calls": 3, "max_bytes": 10**9},
+        {"max_calls": MAX_CALLS},
+        *({"enforcement": each} for each in Enforcement),
+    ):
         authority = deployment.authority(instrument, **limits)
         payload = encode_authority(authority)
         assert parse_authority(payload) == authority
@@ -142,6 +148,9 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], Reason]] = {
     "all nodes": (lambda v: v.update(nodes="*"), Reason.DOCUMENT_MALFORMED),
     "null limit": (lambda v: v.update(max_calls=None), Reason.DOCUMENT_MALFORMED),
     "no limit": (lambda v: v.update(max_calls=0), Reason.DOCUMENT_MALFORMED),
+    "null demand": (lambda v: v.update(enforcement=None), Reason.DOCUMENT_MALFORMED),
+    "unknown demand": (lambda v: v.update(enforcement="absent"), Reason.DOCUMENT_MALFORMED),
+    "a demand by number": (lambda v: v.update(enforcement=2), Reason.DOCUMENT_MALFORMED),
     "null basis": (lambda v: v.update(legal_basis=None), Reason.DOCUMENT_MALFORMED),
     "unknown level": (lambda v: v.update(level="all"), Reason.DOCUMENT_MALFORMED),
     "a level list": (lambda v: v.update(level=["content"]), Reason.DOCUMENT_MALFORMED),
@@ -165,6 +174,20 @@ def test_what_is_no_authority(deployment: Deployment, edit: str) -> None:
     change(value)
     with refuses(reason):
         parse_authority(canonical.encode(value))
+
+
+@pytest.mark.parametrize("demanded", [None, *Enforcement])
+@pytest.mark.parametrize("enforced", Enforcement)
+def test_what_is_demanded_of_a_node(
+    deployment: Deployment, demanded: Enforcement | None, enforced: Enforcement
+) -> None:
+    """As much or more will do; less is refused by name; where nothing is demanded anything will."""
+    authority = deployment.authority(enforcement=demanded)
+    if demanded is None or enforced.rank >= demanded.rank:
+        authority.require_enforced(enforced, "node-1")
+        return
+    with refuses(Reason.NODE_NOT_ENFORCING):
+        authority.require_enforced(enforced, "node-1")
 
 
 def test_the_far_future(deployment: Deployment) -> None:

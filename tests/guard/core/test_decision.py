@@ -10,6 +10,7 @@ import pytest
 
 from guard.core.approval import inspect
 from guard.core.decision import CaptureRequest, Deny, Permit, decide
+from guard.core.enforcement import Enforcement
 from guard.core.grant import make_grant
 from guard.core.instruments import DEFAULTS, Instrument, requester
 from guard.core.level import Level
@@ -19,6 +20,7 @@ from guard.core.trust import Role
 from guard.core.untrusted import UNHEARD, Flaw, NodeStanding
 from guard.core.window import Window
 from tests.builders.deployment import Deployment, new_id
+from tests.builders.healths import enforcing
 
 CALLERS = {Role.OPERATOR: "operator-1", Role.LEGAL: "legal-1"}
 
@@ -75,6 +77,31 @@ def test_a_node_that_is_not_trusted(deployment: Deployment) -> None:
     denied(
         ask(deployment, deployment.approved(), standing=doubted, live=True), Reason.ALREADY_RUNNING
     )
+
+
+@pytest.mark.parametrize("demanded", Enforcement)
+@pytest.mark.parametrize("enforced", [None, *Enforcement])
+def test_what_the_authority_demands(
+    deployment: Deployment, demanded: Enforcement, enforced: Enforcement | None
+) -> None:
+    """The node's own last word must bear it out; a node that has said nothing only detects."""
+    health = None if enforced is None else enforcing(enforced)
+    answer = ask(
+        deployment,
+        deployment.approved(enforcement=demanded),
+        standing=NodeStanding(health=health),
+    )
+    if (enforced or Enforcement.DETECT).rank >= demanded.rank:
+        assert isinstance(answer, Permit)
+    else:
+        denied(answer, Reason.NODE_NOT_ENFORCING)
+
+
+def test_doubt_about_a_node_comes_before_what_it_enforces(deployment: Deployment) -> None:
+    """A node that is not trusted is said to be so, whatever it claims."""
+    standing = NodeStanding(flaw=Flaw(deployment.now, "has not answered a challenge"))
+    envelope = deployment.approved(enforcement=Enforcement.PREVENT)
+    denied(ask(deployment, envelope, standing=standing), Reason.NODE_UNTRUSTED)
 
 
 def denied(answer: Permit | Deny, reason: Reason) -> None:

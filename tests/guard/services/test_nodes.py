@@ -23,6 +23,7 @@ from guard.api.v1.node_service_pb2_grpc import NodeServiceStub
 from guard.api.v1.reason_pb2 import Reason
 from guard.api.v1.trust_service_pb2_grpc import TrustServiceStub
 from guard.core import envelope as dsse
+from guard.core.enforcement import Enforcement
 from guard.core.evidence import Evidence
 from guard.core.receipt import ReceiptKind
 from tests.builders.house import NodeHand
@@ -106,6 +107,7 @@ async def test_a_grant_reaches_its_node_with_evidence_that_verifies(
         ended=(),
         revoked=(),
         guard_time=hello.guard_time.ToDatetime(UTC),
+        enforced=Enforcement.DETECT,
     )
     evidence = Evidence(authority=offered.authority, grant=offered.grant, proof=offered.proof)
     verified = verify_evidence(evidence, served.site.trusted, context, now=served.clock.now())
