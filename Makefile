@@ -9,8 +9,9 @@ PATHS := guard agents tests proto/build.py
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
-deps: ## Debian packages (as root or through sudo; does nothing when they are there)
+deps: ## Debian packages (as root or through sudo) and the kernels of the tests' virtual machines; nothing when they are there
 	@sh config/deps.sh
+	@sh config/kernels.sh
 
 venv: $(VENV)/.stamp
 

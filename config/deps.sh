@@ -10,9 +10,10 @@
 #   age                     the reference implementation that must open our segments
 #   faketime                a real process under a wrong wall clock
 #   lua5.4                  runs the FreeSWITCH example, as Kamailio runs its own
+#   qemu-system-x86, seabios, busybox-static   virtual machines with Debian's stock kernels (kernels.sh)
 #   clang, llvm, libbpf-dev, bpftool   rebuild the eBPF objects for the comparison with the committed ones
 set -eu
-packages="python3-venv sip-tester tshark tcpdump iproute2 procps age faketime rtpengine-daemon kamailio nftables iputils-ping isc-dhcp-client dnsmasq-base keepalived chrony lldpd iptables lua5.4 clang llvm libbpf-dev bpftool make gcc git"
+packages="python3-venv sip-tester tshark tcpdump iproute2 procps age faketime rtpengine-daemon kamailio nftables iputils-ping isc-dhcp-client dnsmasq-base keepalived chrony lldpd iptables lua5.4 qemu-system-x86 seabios busybox-static clang llvm libbpf-dev bpftool make gcc git"
 missing=""
 for package in $packages; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $package"
