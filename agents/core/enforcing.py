@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from agents.core.judgement import SocketSeen, unit_of
+from agents.core.judgement import KEEPS_RULES, SocketSeen, unit_of
 from agents.core.sentryevents import Finding, What
 from guard.core.enforcement import SentryMode
 
@@ -120,7 +120,8 @@ def against_holder(seen: SocketSeen, reach: Reach) -> Kill | Mute | None:
         return None
     if unit_of(seen.cgroup) not in reach.mute:
         return Kill(seen.pid, seen.started)
-    return Mute(seen.pid, seen.started, seen.inode) if seen.inode else None
+    silent = seen.listens.startswith(KEEPS_RULES)  # A filter on its socket takes no rule away.
+    return Mute(seen.pid, seen.started, seen.inode) if seen.inode and not silent else None
 
 
 def against_finding(finding: Finding, netns: int, reach: Reach) -> Undo | None:

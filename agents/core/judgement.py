@@ -1,8 +1,9 @@
 """Which sockets can hear a call's content, and who may hold one: the sentry's one table.
 
 1. Capable of content is a packet socket that hears IP, a VLAN, or everything; an AF_XDP socket;
-   a raw IP socket of a protocol that carries voice, or carries IP in a tunnel; and a socket that
-   listens to a group of NFLOG or a queue of NFQUEUE.
+   a raw IP socket of a protocol that carries voice, or carries IP in a tunnel; a socket that
+   listens to a group of NFLOG or a queue of NFQUEUE; and one that keeps others from its copying
+   rules.
 2. Free is what control needs and no call travels in: ICMP, IGMP, OSPF, VRRP, sockets that only
    send, and packet sockets bound to ARP, LLDP, EAPOL and their like.
 3. What the table does not know of a packet socket or of a raw socket is content: the lists of what
@@ -23,6 +24,7 @@ __all__ = [
     "AF_NETLINK",
     "AF_PACKET",
     "AF_XDP",
+    "KEEPS_RULES",
     "SOCK_RAW",
     "UNIT",
     "Allowances",
@@ -42,6 +44,9 @@ SOCK_RAW: Final = 3
 
 UNIT: Final = re.compile(r"[A-Za-z0-9:_.@\\-]{1,240}\.service")
 """How a unit's name reads (systemd.unit(5)); only services may be allowed."""
+
+KEEPS_RULES: Final = "nft_owner"
+"""How `SocketSeen.listens` begins for who keeps others from rules that copy."""
 
 _SLICE = ".slice"
 
@@ -106,7 +111,8 @@ class SocketSeen:
     host order, 0 but for packet sockets; ``ifindex`` 0 means every interface. ``comm`` is the
     kernel's name of the process: it is for people, and decides nothing. ``started`` is the moment
     of the process's start in ticks (proc(5)), 0 when unknown. ``listens`` names the group of NFLOG
-    or the queue of NFQUEUE that a socket of nfnetlink is bound to ("nflog 5"), "" for any other.
+    or the queue of NFQUEUE that a socket of nfnetlink is bound to ("nflog 5"), or the table of
+    rules that copy which it alone can change ("nft_owner filter"), "" for any other.
     """
 
     pid: int

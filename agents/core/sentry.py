@@ -40,6 +40,7 @@ from agents.core.enforcing import (
 )
 from agents.core.judgement import (
     AF_PACKET,
+    KEEPS_RULES,
     Allowances,
     Judgement,
     SocketSeen,
@@ -116,6 +117,11 @@ Event = SweepDone | Attempted | NetworkChanged | NamespaceGone | WakeUp | Acted 
 Command = Incident | Sweep | Act
 
 _Held = tuple[int, int, int, str]
+_OF_KINDS: Final = {
+    "nflog": What.NFLOG_BIND,
+    "nfqueue": What.NFLOG_BIND,
+    KEEPS_RULES: What.NFT_COPY,
+}
 _ONLY_TOLD: Final = frozenset((What.SENTRY_BLIND, What.MIRROR_ALLOWED))
 
 
@@ -258,7 +264,7 @@ class Sentry:
     ) -> list[Command]:
         if seen.inode in self._muted:
             return []
-        what = What.NFLOG_BIND if seen.listens else What.CAPTURE_SOCKET
+        what = _OF_KINDS.get(judged.reason, What.CAPTURE_SOCKET)
         incident = Incident(what=what, details=_who(seen, judged, holder))
         return self._against(against_holder(seen, self._reach), incident, tell=tell)
 

@@ -1,11 +1,12 @@
-"""Finds who listens to a group of NFLOG or a queue of NFQUEUE: whole packets come through these.
+"""Finds who listens to a group of NFLOG or a queue of NFQUEUE, or keeps rules that copy packets.
 
 1. A namespace lists its groups and queues, each with the port of the socket that is bound to it,
    and the ports and inodes of its netlink sockets. A socket of nfnetlink that is bound to neither
    is for rules, connections and the like, and is not seen here.
-2. Their holders are looked for in the processes when the sockets have changed, and in every fourth
+2. Who owns a table of nftables that copies packets is found by the port in the same way (`owners`).
+3. Their holders are looked for in the processes when the sockets have changed, and in every fourth
    look. One that nobody is known to hold is told as held by process 0.
-3. Between two looks what was seen stands, but for who has ended.
+4. Between two looks what was seen stands, but for who has ended.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from agents.core.judgement import AF_NETLINK, SOCK_RAW, SocketSeen
 from agents.sentry import cgroups, holders
 from agents.sentry.holders import Held
 from agents.sentry.namespaces import Namespace
+from agents.sentry.netlink import NetlinkError
+from agents.sentry.owners import owners
 from agents.sentry.processes import started
 
 __all__ = ["Listeners", "groups", "ports"]
@@ -55,11 +58,11 @@ class Listeners:
 
     @property
     def standing(self) -> list[SocketSeen]:
-        """What was seen at the last look and is still there (rule 3)."""
+        """What was seen at the last look and is still there (rule 4)."""
         return [each for each in self._seen if not each.pid or started(each.pid) == each.started]
 
     def _holders(self, inodes: frozenset[int]) -> Held:
-        """Rule 2."""
+        """Rule 3."""
         self._looks += 1
         if inodes != self._asked or self._looks % _ANEW == 0:
             self._held = holders.find(inodes) if inodes else Held({}, complete=True)
@@ -71,13 +74,15 @@ class Listeners:
 
 
 def _listed(namespace: Namespace) -> list[SocketSeen]:
-    """Rule 1."""
+    """Rules 1 and 2."""
     bound: list[tuple[str, int]] = []
     inodes: dict[int, int] = {}
     with suppress(OSError), namespace.entered():
         for kind, path in _LISTS.items():
             with suppress(FileNotFoundError):  # The kernel has not loaded it.
                 bound += groups(kind, (_NET / path).read_text("ascii"))
+        with suppress(NetlinkError):  # The kernel has no nftables.
+            bound += owners()
         if bound:
             inodes = ports((_NET / "netlink").read_text("ascii"))
     return [_nobodys(name, inodes.get(port, 0), namespace.inode) for name, port in bound]

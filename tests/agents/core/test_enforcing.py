@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from agents.core.enforcing import Acted, Kill, Mode, Mute, Reach, Result, Undo
-from agents.core.judgement import AF_PACKET, SOCK_RAW, Allowances, SocketSeen
+from agents.core.judgement import AF_NETLINK, AF_PACKET, SOCK_RAW, Allowances, SocketSeen
 from agents.core.sentry import (
     AGAIN,
     CLOSE,
@@ -268,3 +268,19 @@ def test_nobody_is_followed_closely_for_the_agents_own_sockets_or_while_observin
         made.handle(WakeUp(), 0)
         made.handle(swept(seen), 0)
         assert made.next_deadline() == EVERY
+
+
+def test_who_listens_or_keeps_copying_rules_is_ended_and_only_listening_can_be_muted():
+    """A filter on a socket takes nothing out of a table."""
+    listener = replace(SEEN, family=AF_NETLINK, listens="nflog 5")
+    keeper = replace(listener, listens="nft_owner filter")
+    for each, what in ((listener, What.NFLOG_BIND), (keeper, What.NFT_COPY)):
+        made = sentry()
+        assert made.handle(swept(each), 0) == [KILL]
+        (told,) = done(made, KILL)
+        assert (told.what, told.details["listens"]) == (what, each.listens)
+        assert told.details["action"] == "killed"
+    quiet = replace(QUIET, family=AF_NETLINK, listens="nflog 5")
+    assert sentry().handle(swept(quiet), 0) == [MUTE]
+    (told,) = sentry().handle(swept(replace(quiet, listens=keeper.listens)), 0)
+    assert told.details["action"] == "reported"

@@ -8,6 +8,7 @@ import secrets
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from agents.sentry.attached import AT_ONCE
 from agents.sentry.inventory import Inventory
 from agents.sentry.programs import link_ids, own, program_ids, seen
 from agents.sentry.undo import undo
+from agents.sentry.watch import Watch, WatchParts
 from tests.agents.sentry.test_mirrors import watching
 from tests.agents.sentry.wires import Wires, bpf_program, index_of, inside, instruction, redirecting
 
@@ -188,6 +190,34 @@ def test_what_is_ours_or_could_hand_on_nothing_is_not_found():
         inventory.look()
         assert not {"ours_not_theirs", counting, filtering} & set(labels(inventory))
     os.close(ours)
+
+
+def test_a_sentry_of_the_whole_node_tells_of_it_and_one_with_a_scope_does_not(wires):
+    """Others' programs are told of while they are there; nothing is done about them."""
+    told, failures = [], []
+    everywhere = Watch(
+        WatchParts(
+            now=lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+            deliver=told.append,
+            fail=failures.append,
+            units=frozenset(),
+        )
+    )
+    everywhere.start()
+    try:
+        with watching(wires, Mode.OBSERVE) as scoped, theirs(SK_SKB) as name:
+            until = time.monotonic() + 10
+            while not (found := [e for e in told if e.details.get("label") == name]):
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            scoped.swept(3)
+            assert not [each for each in scoped.told if each.what is What.BPF_LOADED]
+    finally:
+        everywhere.close()
+    (one,) = found
+    assert (one.what, one.details["kind"]) == (What.BPF_LOADED, "sk_skb")
+    assert (one.details["action"], one.details["would"]) == ("reported", "report")
+    assert not failures
 
 
 def test_programs_say_what_they_are():

@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -18,8 +19,10 @@ from agents.core.enforcing import Mode
 from agents.core.judgement import AF_NETLINK, Allowances, SocketSeen, Verdict, judge
 from agents.core.sentry import What
 from agents.sentry.listeners import groups, ports
+from agents.sentry.owners import owned
 from agents.sentry.undo import undo_all
 from tests.agents.sentry.place import Place, path_of
+from tests.agents.sentry.test_netlink import attribute
 from tests.agents.sentry.wires import Wires
 from tests.builders.units import service
 
@@ -181,6 +184,24 @@ def test_lists_of_listeners_are_read():
         "000000005d53add5 0   30311      00000000 0     0     0     2      0      1236\n"
     )
     assert ports(table) == {30310: 1234, 2**32 - 4194: 1235}
+
+
+def table(name, owner=None, family=2):
+    body = bytes((family, 0, 0, 0)) + attribute(1, name + b"\0")
+    return (10 << 8, body + (attribute(7, struct.pack(">I", owner)) if owner is not None else b""))
+
+
+def test_tables_that_have_an_owner_are_read():
+    assert owned([table(b"filter"), table(b"own", 4711), table(b"six", 4712, family=10)]) == {
+        (2, "own"): 4711,
+        (10, "six"): 4712,
+    }
+    assert owned([(10 << 8, b""), (10 << 8, b"\2"), table(b"none", 0)]) == {}
+
+
+@given(st.binary(max_size=80))
+def test_any_octets_are_no_table_and_no_error(octets):
+    assert isinstance(owned([(10 << 8, octets)]), dict)
 
 
 @given(st.text(max_size=200))

@@ -16,6 +16,8 @@ from agents.core.enforcing import Mode
 from agents.core.incidents import MOST, Incidents
 from agents.core.instant import Instant
 from agents.core.sentry import What
+from agents.sentry.undo import undo_all
+from tests.agents.sentry.place import Place, path_of
 from tests.agents.sentry.test_mirrors import watching
 from tests.agents.sentry.wires import Wires
 
@@ -126,26 +128,65 @@ def now(boot_ns):
     return Instant(boot_ns=boot_ns, wall=datetime(2026, 1, 1, tzinfo=UTC))
 
 
-def test_what_cannot_go_with_the_others_does_not_keep_them(wires):
-    """A table that a living process owns is nobody else's: its rule stands, and that is told."""
-    owner = subprocess.Popen(
-        ["ip", "netns", "exec", wires.a, "nft", "-i"],
+@contextlib.contextmanager
+def owner(wires, *before):
+    """Have a process own a table with a rule that copies; yield it."""
+    process = subprocess.Popen(
+        [*before, "ip", "netns", "exec", wires.a, "nft", "-i"],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
     )
     try:
-        owner.stdin.write("add table ip own { flags owner; }\n")
-        owner.stdin.write("add chain ip own c\nadd rule ip own c log group 9\n")
-        owner.stdin.flush()
+        process.stdin.write("add table ip own { flags owner; }\n")
+        process.stdin.write("add chain ip own c\nadd rule ip own c log group 9\n")
+        process.stdin.flush()
         until = time.monotonic() + 5
         while not wires.standing(What.NFT_COPY):
             assert time.monotonic() < until
+        yield process
+    finally:
+        with contextlib.suppress(BrokenPipeError):
+            process.communicate(timeout=10)
+
+
+def owning(place, mode):
+    """Return what is told of who owns a table."""
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        for each in place.found(What.NFT_COPY):
+            if each.get("listens") and each["mode"] == mode:
+                return each
+        time.sleep(0.01)
+    raise AssertionError(place.told)
+
+
+def test_what_cannot_go_with_the_others_does_not_keep_them(wires, arena):
+    """A table that a living process owns is nobody else's: its rule stands, and that is told."""
+    with owner(wires) as process:
         rage(wires, "rules")
-        with watching(wires, Mode.ENFORCE):
+        with Place(name=wires.a, undo=undo_all, cgroup=path_of(arena.inside)) as place:
+            place.watch.set_mode(Mode.ENFORCE)
             until = time.monotonic() + 10
             while len(wires.standing(What.NFT_COPY)) > 1:
                 assert time.monotonic() < until
+            kept = owning(place, "enforce")
         assert dict(wires.found(What.NFT_COPY).where)["table"] == "own"
-    finally:
-        owner.communicate(timeout=10)
+        assert (kept["pid"], kept["listens"]) == (process.pid, "nft_owner own")
+        assert kept["action"] == "reported", "the process is outside of the sentry's reach"
+        assert process.poll() is None
+
+
+def test_who_keeps_copying_rules_for_himself_is_ended_and_his_table_goes(wires, arena):
+    within = arena.inside.command()
+    with (
+        owner(wires, *within) as process,
+        Place(name=wires.a, undo=undo_all, cgroup=path_of(arena.inside)) as place,
+    ):
+        place.watch.set_mode(Mode.ENFORCE)
+        process.wait(timeout=5)
+        kept = owning(place, "enforce")
+        assert (kept["pid"], kept["action"]) == (process.pid, "killed")
+        until = time.monotonic() + 5
+        while wires.standing(What.NFT_COPY):
+            assert time.monotonic() < until
