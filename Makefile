@@ -21,7 +21,7 @@ $(VENV)/.stamp: pyproject.toml proto/build.py $(wildcard proto/guard/api/v1/*.pr
 	@touch $@
 
 proto: venv ## generate guard/api from the .proto files
-	@$(BIN)/python proto/build.py
+	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python proto/build.py
 
 format: venv ## format the code
 	@$(BIN)/ruff format $(PATHS)
