@@ -241,7 +241,9 @@ class SqlTransaction(SqlReads):
         try:
             for change in changes:
                 self._put(change)
-        except ChangeRefused:
+        except LedgerUnavailable:
+            raise  # All of the transaction goes.
+        except Exception:
             self._plain("ROLLBACK TO SAVEPOINT changes")
             raise
         finally:

@@ -19,6 +19,7 @@ from alembic.runtime.migration import MigrationContext
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import create_engine, text
 
+from guard.app.changes import PutReceipt, PutTrustPolicy
 from guard.app.ports import LedgerUnavailable, LedgerUnusable, Plan
 from guard.core.record import Entry, Record, RecordKind
 from guard.log.sequencer import Sequencer
@@ -190,4 +191,17 @@ def test_records_of_the_first_release_get_their_digests(path):
     with store.read() as view:
         assert view.entries(0, 9) == [entry]
     assert list(store.leaves()) == [entry.leaf()]
+    store.close()
+
+
+def test_changes_that_the_driver_cannot_take_leave_none(path):
+    """A number that SQLite has no room for: no row stands without the record that tells of it."""
+    store = SqliteStore(path)
+    transaction = store.begin()
+    with pytest.raises(OverflowError):
+        transaction.apply([PutTrustPolicy(1, b"lost"), PutReceipt("node-1", 2**70, "0" * 64)])
+    transaction.apply([PutTrustPolicy(2, b"after")])
+    transaction.commit()
+    with store.read() as view:
+        assert view.trust_policies(0) == [b"after"]
     store.close()
