@@ -5,10 +5,11 @@ Fed with every record of the log in order, it knows at any time what does not me
 1. A grant that has begun and that its node has neither armed nor refused nor ended.
 2. A grant that a node says is armed there and that is not granted there: the log does not hold it,
    it is another node's, or it was over for longer than its lease and what clocks may differ. What
-   counts is when the node said so, for a node that was cut off delivers late.
+   counts is when the node said so, for a node that was cut off delivers late. A node that has
+   sealed a segment of another node's grant says so too.
 3. A segment that a node has sealed and the guard has not got, while the node is there. If it is
    not, that is the finding. Segments come in order: one that waits behind others which keep coming
-   is not late, one that was passed over is.
+   is not late, one that was passed over is. Sealed again, it has waited since the first time.
 4. A chain of receipts that does not continue. It stays found until the trust policy names the node
    no more: a node that has lost its memory needs a new name.
 5. A node of the trust policy that has not been heard of for too long.
@@ -178,7 +179,7 @@ class Reconciliation:
             case ReceiptKind.ARMED:
                 self._claim(node, receipt.node, str(receipt.grant_id), said)
             case ReceiptKind.SEALED:
-                self._sealed(fact)
+                self._sealed(fact, said)
             case kind if kind in _OVER:
                 self._ended(node, fact)
             case _:
@@ -265,14 +266,17 @@ class Reconciliation:
             grant.answered = True
             self._end(grant_id, fact.time)
 
-    def _sealed(self, fact: ReceiptTaken) -> None:
+    def _sealed(self, fact: ReceiptTaken, said: datetime) -> None:
         receipt = fact.receipt
         grant_id, number = str(receipt.grant_id), int(receipt.details["number"])
+        grant = self._grants.get(grant_id)
+        if grant is not None and grant.made.node != receipt.node:
+            self._claim(self._nodes[receipt.node], receipt.node, grant_id, said)
+            return
         if (grant_id, number) in self._early:
             self._early.discard((grant_id, number))
             return
-        grant = self._grants.get(grant_id)
-        self._segments[grant_id, number] = OpenSegment(
+        segment = OpenSegment(
             index=fact.index,
             finding=Finding(
                 kind=FindingKind.SEALED_NOT_RECEIVED,
@@ -285,6 +289,7 @@ class Reconciliation:
                 "and the guard has not got it",
             ),
         )
+        self._segments.setdefault((grant_id, number), segment)
 
     def _stored(self, fact: facts.SegmentStored) -> None:
         key = (fact.grant_id, fact.number)

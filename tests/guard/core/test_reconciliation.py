@@ -306,6 +306,44 @@ def test_a_queue_that_moves_is_not_late_and_what_it_passes_is(log: Logbook, node
     assert [(each.kind.value, each.number) for each in made] == [(LOST, 1)]
 
 
+def test_nobody_hides_a_segment_that_does_not_come(log: Logbook, node: Hand):
+    """Sealed again and again, by its node or by another, it has waited since the first time."""
+    log.policy("node-1", "node-2")
+    grant = log.grant()
+    node.arm(grant)
+    node.seal(grant, 1)
+    other = Hand(log, "node-2")
+    log.wait(EVERY)
+    node.beat(grant)
+    other.seal(grant, 1)
+    ((finding,), _) = log.look()
+    assert (finding.kind, finding.node) == (FindingKind.ARMED_NOT_GRANTED, "node-2")
+    assert "granted to node-1" in finding.detail
+    other.beat()
+    assert log.look() == ([], [finding.key])
+    node.seal(grant, 1)
+    assert live(log, node, 600 - EVERY, grant)[-1:] == [LOST]
+    (found,) = log.books.findings(log.now)
+    assert found.node == "node-1"
+
+
+def test_another_node_takes_no_segments_place(log: Logbook, node: Hand):
+    """What came before its receipt is not waited for, whatever another node says that it sealed."""
+    log.policy("node-1", "node-2")
+    grant = log.grant()
+    node.arm(grant)
+    other = Hand(log, "node-2")
+    log.store(grant, 1)
+    other.seal(grant, 1)
+    other.beat()
+    node.seal(grant, 1)
+    for _ in range(5):
+        log.wait(EVERY)
+        node.beat(grant)
+        other.beat()
+    assert LOST not in log.found()
+
+
 # -- the chain ---------------------------------------------------------------------------------------
 
 
