@@ -7,7 +7,9 @@
    that one fault is reported once.
 3. Nothing was said later than it was recorded, whatever the node's clock shows: a receipt dated
    ahead counts from when the guard had it.
-4. When receipts were erased in between, nobody can tell whether a chain continues: it is neither
+4. A clock that went back is not believed until a receipt reaches the guard at the time that it
+   says. Until then anything may have been said as late as the guard had it (``latest``).
+5. When receipts were erased in between, nobody can tell whether a chain continues: it is neither
    broken nor whole.
 """
 
@@ -15,7 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from guard.core import envelope as dsse
 from guard.core.answers import Discrepancy, DiscrepancyKind
@@ -26,6 +29,9 @@ from guard.core.reasons import Refused
 from guard.core.receipt import AT_START, AT_STOP, FIRST_PREVIOUS, Receipt, ReceiptKind
 
 __all__ = ["NodeChain", "Packets", "Statement"]
+
+# Whatever is taken off it must still be a time.
+_EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,15 +47,16 @@ class Packets:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """One receipt as it stands in the log; ``said`` is its time by rule 3.
+    """One receipt as it stands in the log; ``said`` is its time by rule 3, ``latest`` by rule 4.
 
     ``flaw`` says why it does not count (rule 1), ``gap`` why it does not continue its chain (rule
-    2); ``unsure`` marks one before which receipts were erased (rule 4).
+    2); ``unsure`` marks one before which receipts were erased (rule 5).
     """
 
     index: int
     recorded: datetime
     said: datetime
+    latest: datetime
     node: str
     sequence: int
     kind: ReceiptKind
@@ -61,6 +68,11 @@ class Statement:
     flaw: Discrepancy | None
     gap: Discrepancy | None
     unsure: bool
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether its node's clock had gone back and was not seen to be right again (rule 4)."""
+        return self.latest > self.said
 
     @property
     def is_whole_list(self) -> bool:
@@ -88,6 +100,8 @@ class NodeChain:
     _sequence: int = 0
     _digest: str = FIRST_PREVIOUS
     _index: int = -1
+    _said: datetime = _EVER
+    _behind: bool = False
     _kinds: dict[tuple[tuple[str, str | int], ...], Mapping[str, str | int]] = field(
         default_factory=dict
     )
@@ -104,10 +118,14 @@ class NodeChain:
             flaw = flaw or _forged(fact, refused.detail)
         continues = (receipt.sequence, receipt.previous) == (self._sequence + 1, self._digest)
         unsure = not continues and erased > self._index and receipt.sequence > self._sequence
+        said = min(receipt.time, fact.time)
+        if policy is not None and flaw is None:
+            self._look_at_clock(said, fact.time, policy.clock_tolerance)
         statement = Statement(
             index=fact.index,
             recorded=fact.time,
-            said=min(receipt.time, fact.time),
+            said=said,
+            latest=fact.time if self._behind else said,
             node=self.name,
             sequence=receipt.sequence,
             kind=receipt.kind,
@@ -145,6 +163,14 @@ class NodeChain:
             if each.is_whole_list and len(named) == each.details["armed"]:
                 yield each, frozenset(named)
                 named = set()
+
+    def _look_at_clock(self, said: datetime, recorded: datetime, tolerance: timedelta) -> None:
+        """Say whether the node's clock is behind (rule 4)."""
+        if said < self._said - tolerance:
+            self._behind = True
+        elif recorded - said <= tolerance:
+            self._behind, self._said = False, said
+        self._said = max(self._said, said)
 
     def _gap(self, fact: ReceiptTaken) -> Discrepancy:
         stood = f"receipt {self._sequence}" if self._sequence else "nothing"

@@ -4,7 +4,8 @@
    whichever is earlier.
 2. A node that is cut off when an authority is revoked goes on for its lease at the most. So the
    last packet may be that much later than the record of the revocation, and no later. Times of
-   nodes may differ from the guard's by what the trust policy lets clocks differ.
+   nodes may differ from the guard's by what the trust policy lets clocks differ. Of a node whose
+   clock had gone back, only what the guard had by then is known to have been in time.
 3. It is shown to have ended when each of its captures has: the node disarmed it, refused it, or
    says in its next whole heartbeats that it is not armed; no packet, no arming and no heartbeat
    that names it is later; and no receipt is missing in between.
@@ -243,6 +244,11 @@ class _Capture:
         return self.ended is None or gap.index <= self.ended.index or gap.said <= self.limit
 
     def _late(self) -> Iterator[Discrepancy]:
+        doubtful = (e for e in self.story.statements if e.is_doubtful and e.latest > self.limit)
+        if (each := next(doubtful, None)) is not None:
+            words = f"the clock of {each.node} had gone back, and what it said at"
+            words = f"{words} {format_time(each.said)} came at {format_time(each.recorded)}"
+            yield self._after(DiscrepancyKind.CLOCK_WENT_BACK, words, each)
         for each in (*self.story.statements, *self.story.listings[-1:]):
             packets = each.packets
             if packets is not None and packets.last > self.limit:

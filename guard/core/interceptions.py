@@ -2,8 +2,9 @@
 
 1. An interception is every grant that ran or may have run, and everything that nodes state to have
    run without one. A grant that its node refused and never armed is none.
-2. It ran from when its node first says that it was armed to when it last says so; where the node
-   has said nothing yet, it may have run from its grant to the grant's end or to the word to stop.
+2. It ran from when its node first says that it was armed to when it last says so, or may have said
+   so where its clock had gone back; where the node has said nothing yet, it may have run from its
+   grant to the grant's end or to the word to stop.
 3. It belongs to a period if any moment of that lies in it; the period is half-open.
 4. The discrepancies are those of each interception, of the chains of receipts where they broke in
    the period, and of the records as such.
@@ -141,8 +142,10 @@ def _span(capture: CaptureStory, now: datetime) -> tuple[datetime, datetime | No
         return None if granted is None or ends else _unheard(capture, now)
     last_armed = max(_armed(capture), default=None)
     if granted is None or (last_armed and any(end >= last_armed for end in ends)):
-        return ran[0], max([*ran, *ends])
-    return ran[0], None if now < granted.not_after else max(granted.not_after, ran[-1])
+        return ran[0], max([*ran, *ends, *_doubtful(capture)])
+    return ran[0], None if now < granted.not_after else max(
+        granted.not_after, ran[-1], *_doubtful(capture)
+    )
 
 
 def _unheard(capture: CaptureStory, now: datetime) -> tuple[datetime, datetime | None]:
@@ -151,6 +154,11 @@ def _unheard(capture: CaptureStory, now: datetime) -> tuple[datetime, datetime |
     begun = max(granted.time, granted.not_before)
     ends = [granted.not_after, *(each.time + granted.lease for each in capture.stops)]
     return begun, None if now < min(ends) else max(begun, min(ends))
+
+
+def _doubtful(capture: CaptureStory) -> list[datetime]:
+    stated = (*capture.statements, *capture.listings)
+    return [each.latest for each in stated if each.is_doubtful]
 
 
 def _armed(capture: CaptureStory) -> list[datetime]:

@@ -9,7 +9,8 @@ That nothing was captured is shown by receipts alone, when all of this holds:
    that does not run captures nothing: its sockets are gone with it.
 3. Every heartbeat's list is empty, nothing was armed, and no sealed segment of any time holds
    packets of the period.
-4. The node's clock did not go back meanwhile by more than clocks may differ.
+4. The node's clock did not go back meanwhile by more than clocks may differ, nor before without
+   having been seen to be right again (`guard.core.chains`, rule 4).
 
 ``discrepancies`` begin with the first that is missing in time.
 """
@@ -133,7 +134,7 @@ def _stretch(chain: NodeChain, period: Window) -> _Stretch:
     before: Statement | None = None
     after: Statement | None = None
     for each in beats:
-        if each.said <= period.not_before:
+        if each.latest <= period.not_before:
             before = each
         elif each.said >= period.not_after:
             after = each
@@ -221,9 +222,9 @@ def _spans(chain: NodeChain) -> Iterator[tuple[str, Statement, datetime | None]]
         if each.kind is ReceiptKind.ARMED:
             running.setdefault(grant_id, each)
         elif each.kind in _ENDS and grant_id in running:
-            yield grant_id, running.pop(grant_id), each.said
+            yield grant_id, running.pop(grant_id), each.latest
         for gone in running.keys() - lists.get(each.index, running.keys()):
-            yield gone, running.pop(gone), each.said
+            yield gone, running.pop(gone), each.latest
         for listed in each.armed:  # Also of a list that is not whole.
             running.setdefault(listed, each)
     yield from ((grant_id, begun, None) for grant_id, begun in running.items())

@@ -1033,6 +1033,64 @@ async def test_a_clock_that_went_back(log: Chronicle) -> None:
     assert "clock_went_back" in kinds(found)
 
 
+SET_BACK = HOUR / 2
+
+
+async def captured_with_its_clock_set_back(log: Chronicle) -> tuple[datetime, datetime]:
+    """Capture for ten minutes on a node half an hour behind, which slowly comes right again.
+
+    Return from when to when it captured in truth.
+    """
+    await log.node.beat()
+    await log.node.beats(HOUR)
+    grant_id = await log.grant(await log.approved(window=around(log)))
+    begun, behind = log.now, SET_BACK
+    await log.node.arm(grant_id, time=log.now - behind)
+    for _ in range(3):
+        log.clock.move(seconds=EVERY)
+        await log.node.beat(time=log.now - behind)
+    over = log.now
+    log.node.armed.clear()
+    disarmed = log.node.receipt(
+        grant_id, ReceiptKind.DISARMED, reason="stopped", time=over - behind
+    )
+    await log.node.send(disarmed)
+    while behind:
+        log.clock.move(seconds=EVERY)
+        behind = max(behind - timedelta(seconds=25), timedelta(0))
+        await log.node.beat(time=log.now - behind)
+    return begun, over
+
+
+async def test_a_clock_set_back_hides_no_capture(log: Chronicle) -> None:
+    """What was said in another hour than it was may have been said as late as the guard had it."""
+    begun, over = await captured_with_its_clock_set_back(log)
+    assert "clock_went_back" in kinds(quiet(log, begun, over).discrepancies)
+    period = Window(not_before=begun + timedelta(seconds=1), not_after=over)
+    assert len(interceptions(log.history(), period, now=log.now).interceptions) == 1
+    right = log.now
+    await log.node.beats(HOUR)
+    assert quiet(log, right, log.now).verdict is Verdict.SHOWN
+    assert quiet(log, log.site.now, begun - SET_BACK).verdict is Verdict.SHOWN
+
+
+@pytest.mark.parametrize(("late", "shown"), [(30, True), (600, False)])
+async def test_a_clock_set_back_dates_no_end(log: Chronicle, late: int, *, shown: bool) -> None:
+    """Of what its node says that it ended in time, only what the guard had in time is known."""
+    await log.node.beat()
+    ticket = await log.approved()
+    grant_id = await log.grant(ticket)
+    await log.node.arm(grant_id, time=log.now - SET_BACK)
+    await log.authorities.revoke(ticket, "done", log.site.principal("lead-1"))
+    log.clock.move(seconds=late)
+    log.node.armed.clear()
+    over = log.now - SET_BACK
+    envelope = log.node.receipt(grant_id, ReceiptKind.DISARMED, reason="revoked", time=over)
+    await log.node.send(envelope)
+    found = ending(log.history(), ticket, now=log.now).discrepancies
+    assert ("clock_went_back" not in kinds(found)) is shown
+
+
 async def test_heartbeats_dated_ahead_do_not_cover_what_has_not_been(log: Chronicle) -> None:
     """Nothing was said later than it was heard."""
     await log.node.beat()
