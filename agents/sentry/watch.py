@@ -203,7 +203,10 @@ class Watch:
     def _rest(self) -> None:
         """Wait until something is announced, tried or due (rules 2 and 6)."""
         pause = min(max(_GASP, self._took / _NANOSECONDS), _SIGH)
-        if self._stopping.wait(_SIGH if self._proof.busy else pause) or self._proof.busy:
+        new = self._permits.filenos if self._permits is not None else ()
+        if _readable(new, _SIGH if self._proof.busy else pause):
+            self._permit()
+        if self._proof.busy or self._stopping.is_set():
             return
         if not _readable((self._wake, *self._urgent()), min(_BREATH, self._left())):
             self._epoll.poll(self._left())
@@ -223,20 +226,29 @@ class Watch:
     def _look(self) -> None:
         began = self._parts.now()
         ready = {descriptor for descriptor, _ in self._epoll.poll(0)}
-        if self._permits is not None:
-            self._permits.renew(began)
         if self._wake in ready:
             os.eventfd_read(self._wake)
         if self._proof.finish():
             self._proven()
+        self._permit()
         self._do_what_is_asked()
         if self._proof.busy:
             self._sweep(Sweep(quick=True))
-        elif self._doors is not None and ready & set(self._doors.filenos):
-            self._apply(self._doors.look(self._networks.within))
+        self._attend()
         self._apply(WakeUp())
         self._took = self._parts.now() - began
         self._look_around(ready)
+
+    def _attend(self) -> None:
+        """Do what cannot wait; whatever takes time has this done in between."""
+        self._permit()
+        if self._doors is not None and not self._proof.busy and _readable(self._doors.filenos, 0):
+            self._apply(self._doors.look(self._networks.within))
+
+    def _permit(self) -> None:
+        """Rule 7."""
+        if self._permits is not None:
+            self._permits.renew(self._parts.now())
 
     def _do_what_is_asked(self) -> None:
         while not self._proof.busy and not self._asked.empty():
@@ -264,6 +276,7 @@ class Watch:
         self._looked = now if anew else self._looked
         for event in self._networks.announced(ready, anew=anew):
             self._apply(event)
+            self._attend()
         for acted in self._undoing.step(self._networks.namespace):
             self._apply(acted)
 
@@ -271,6 +284,7 @@ class Watch:
         self._refreshed = self._parts.now()
         for event in self._networks.refresh():
             self._apply(event)
+            self._attend()
 
     def _apply(self, event: Event, *, sweep: bool = True) -> None:
         """Apply an event; what a sweep brought asks for no other ``sweep``."""
@@ -291,6 +305,7 @@ class Watch:
         if not sweep.quick:
             for event in self._networks.polled():
                 self._apply(event, sweep=False)
+                self._permit()
         sockets = self._seen(sweep)
         strangers = {seen.pid for seen, _ in self._sentry.content(sockets)}
         done = SweepDone(
