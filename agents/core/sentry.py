@@ -95,9 +95,12 @@ BURST: Final = {
     9_000_000: False,
     16_000_000: True,
     25_000_000: False,
+    60_000_000: True,
+    240_000_000: True,
 }
 """Nanoseconds after an attempt for further sweeps, since at the first the socket may not be there
-yet; and whether they look where there is no descriptor."""
+yet (a process that is killed waits for its turn to finish its call); and whether they look where
+there is no descriptor."""
 REMEMBERED: Final = 1_000_000_000
 """Nanoseconds for which a told attempt is the same finding."""
 AGAIN: Final = 1_000_000_000

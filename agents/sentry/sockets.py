@@ -5,7 +5,7 @@
    found by either stands until the next.
 2. Who listens to NFLOG and NFQUEUE is looked for whenever a sweep is not a quick one (`listeners`).
 3. What nobody has is told once it has been nobody's for `_PATIENCE`: the sockets of a process that
-   is being ended are, for a moment.
+   is being ended are, for a moment. Then everything is searched for who has it, once.
 4. A kernel that does not tell has each namespace's sockets listed, and looked for in the processes
    (`listing`).
 """
@@ -38,6 +38,7 @@ class Sockets:
         self._listeners = Listeners()
         self._unheld: list[SocketSeen] = []
         self._nobodys: dict[int, int] = {}
+        self._searched: dict[int, list[SocketSeen]] = {}
         self._thorough = 0
 
     @property
@@ -72,20 +73,29 @@ class Sockets:
         held = self._sweeper.sweep(thorough=thorough, mapped=unheld)
         if thorough:
             self._thorough = now + _THOROUGH
-            self._unheld = self._settled(self._sweeper.unheld, now)
+            self._unheld = self._settled(self._sweeper, now)
         elif unheld:
             nobodys = [each for each in self._unheld if not each.pid]
             self._unheld = [*nobodys, *self._sweeper.unheld]
         return [*self._unheld, *held]
 
-    def _settled(self, unheld: list[SocketSeen], now: int) -> list[SocketSeen]:
+    def _settled(self, sweeper: Sweeper, now: int) -> list[SocketSeen]:
         """Leave out what nobody has yet or any more, and look again soon (rule 3)."""
-        nobodys = [each.inode for each in unheld if not each.pid]
-        self._nobodys = {inode: self._nobodys.get(inode, now) for inode in nobodys}
-        young = {inode for inode, since in self._nobodys.items() if now - since < _PATIENCE}
-        if young:
+        unheld = sweeper.unheld
+        nobodys = [each for each in unheld if not each.pid]
+        self._nobodys = {each.inode: self._nobodys.get(each.inode, now) for each in nobodys}
+        old = [each for each in nobodys if now - self._nobodys[each.inode] >= _PATIENCE]
+        if len(old) < len(nobodys):
             self._thorough = now + _PATIENCE
-        return [each for each in unheld if each.pid or each.inode not in young]
+        new = [each for each in old if each.inode not in self._searched]
+        found = sweeper.searched(new)
+        self._searched = {
+            each.inode: self._searched.get(each.inode)
+            or [seen for seen in found if seen.inode == each.inode]
+            for each in old
+        }
+        settled = [seen for each in old for seen in self._searched[each.inode] or [each]]
+        return [*settled, *(each for each in unheld if each.pid)]
 
 
 def _sweeper() -> Sweeper | None:

@@ -4,8 +4,7 @@
    Sweeper raises KernelError: then each namespace has to be listed by itself.
 2. A sweep can ask for what is mapped too. A thorough one does, and reads the tables of all
    namespaces: a socket that is in them before and after the lists were read, and in the hands of
-   nobody, is looked for where it may be `hidden`. If it is not there either, it is reported with
-   the process 0.
+   nobody, is reported with the process 0. For that one everything can be `searched`.
 3. A socket is one finding for each process that holds it, however many descriptors there are.
 4. A process's cgroup is the one that the kernel's list told, and gets its name from the kernel by
    its number. One that is gone has no name, and so nobody's allowance. Where no hierarchy is
@@ -51,7 +50,7 @@ class Sweeper:
         kept = self._list.mapped() if thorough or mapped else []
         if rows != self._rows:  # rule 5
             self._rows, self._held = rows, self._all(rows)
-        lone = self._found(self._unheld(before, [*rows, *kept])) if thorough else []
+        lone = [*map(_unowned, self._unheld(before, [*rows, *kept]))] if thorough else []
         known = {(each.pid, each.inode) for each in rows}
         self.unheld = lone + [
             each for each in self._all(kept) if (each.pid, each.inode) not in known
@@ -62,6 +61,17 @@ class Sweeper:
         """Rule 3."""
         seen = {(each.pid, each.inode): each for each in rows}
         return [self._seen(seen[key]) for key in sorted(seen)]
+
+    def searched(self, nobodys: Iterable[SocketSeen]) -> list[SocketSeen]:
+        """Look everywhere for who has these (`hidden`); it takes time."""
+        told = tuple(nobodys)
+        who = hidden(frozenset(each.inode for each in told))
+        found = [
+            holders.in_hands_of(pid, each, self._top)
+            for each in told
+            for pid in who.get(each.inode, ())
+        ]
+        return [each for each in found if each is not None]
 
     def close(self) -> None:
         """Let the kernel's list go."""
@@ -75,18 +85,6 @@ class Sweeper:
         again = [*self._list.read(), *self._list.mapped()]
         lone = (lone & listed().keys()) - {each.inode for each in again}
         return [before[inode] for inode in lone]
-
-    def _found(self, unheld: list[Listed]) -> list[SocketSeen]:
-        """Say who has these (rule 2)."""
-        who = hidden(frozenset(each.inode for each in unheld))
-        nobodys = [each for each in unheld if each.inode not in who]
-        somebodys = [
-            found
-            for each in unheld
-            for pid in who.get(each.inode, ())
-            if (found := holders.in_hands_of(pid, _unowned(each), self._top)) is not None
-        ]
-        return [*map(_unowned, nobodys), *somebodys]
 
     def _cgroup(self, holder: Holder) -> str:
         """Rule 4."""

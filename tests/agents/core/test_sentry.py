@@ -132,6 +132,7 @@ def test_an_attempt_is_told_at_once_and_asks_for_a_sweep():
         assert sentry.handle(WakeUp(), 6 + after) == []
         assert sentry.handle(WakeUp(), 7 + after) == [Sweep(quick=True, unheld=BURST[after])]
     assert sentry.next_deadline() == 6 + EVERY
+    assert max(BURST) < EVERY
 
 
 def test_what_was_killed_is_told_as_killed():

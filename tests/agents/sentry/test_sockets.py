@@ -22,10 +22,15 @@ class Sweeper:
 
     def __init__(self):
         self.unheld, self.asked = [NOBODYS, HIDDEN], []
+        self.searches, self.hiding = [], set()
 
     def sweep(self, *, thorough, mapped):
         self.asked.append((thorough, mapped))
         return [HELD]
+
+    def searched(self, nobodys):
+        self.searches.append([each.inode for each in nobodys])
+        return [replace(each, pid=1) for each in nobodys if each.inode in self.hiding]
 
 
 class Place:
@@ -57,6 +62,16 @@ def test_what_is_gone_when_it_is_looked_for_again_is_never_told():
     assert place.seen(after=SECOND) == [HELD]
     place.sweeper.unheld = [NOBODYS]
     assert place.seen(after=3 * SECOND) == [HELD], "its time begins anew"
+
+
+def test_what_nobody_has_is_searched_for_once_when_it_has_settled():
+    place = Place()
+    place.sweeper.hiding = {NOBODYS.inode}
+    place.seen()
+    found = replace(NOBODYS, pid=1)
+    for after in (SECOND // 2, 3 * SECOND, 3 * SECOND):
+        assert place.seen(after=after) == [found, HIDDEN, HELD]
+    assert [each for each in place.sweeper.searches if each] == [[NOBODYS.inode]]
 
 
 def test_what_is_mapped_is_looked_for_when_it_is_asked_for_and_stands_beside_what_nobody_has():
