@@ -346,7 +346,7 @@ class Sentry:
             netns: frozenset(each for each in standing if each.what in _ONLY_TOLD)
             for netns, standing in self._networks.items()
         }
-        return [Sweep()]
+        return [Sweep(quick=True), Sweep()]  # The quick one comes first: somebody may listen.
 
     def _told(self, incident: Incident, done: Mapping[str, str]) -> Incident:
         details = {**incident.details, "mode": self._mode.value, **done}

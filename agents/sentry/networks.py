@@ -37,6 +37,8 @@ class Networks:
         self.inventory = Inventory()
         self._watches: dict[int, NetWatch] = {}
         self._unwatched: set[int] = set()
+        self._came: list[Namespace] = []
+        self._gone: list[Namespace] = []
 
     def __len__(self) -> int:
         """Count those that are watched."""
@@ -62,13 +64,21 @@ class Networks:
         watch = self._watches.get(inode)
         return None if watch is None else watch.namespace
 
+    def find(self) -> None:
+        """Look which there are, without looking into them."""
+        came, gone = self._namespaces.refresh()
+        self._came = [each for each in self._came if each not in gone] + came
+        self._gone += gone
+
     def refresh(self) -> Iterator[NamespaceGone | NetworkChanged]:
         """Look which there are; tell those that went, and what stands in those that came."""
-        came, gone = self._namespaces.refresh()
-        for namespace in gone:
+        self.find()
+        while self._gone:
+            namespace = self._gone.pop(0)
             self._unwatch(namespace)
             yield NamespaceGone(netns=namespace.inode)
-        for namespace in came:
+        while self._came:
+            namespace = self._came.pop(0)
             if (watch := self._watch(namespace)) is not None:
                 yield watch.look()
 

@@ -176,7 +176,7 @@ class Watch:
                 if self._parts.scope is not None or self._parts.cgroup is not None:
                     self._parts.deliver(Incident(what=What.SENTRY_SCOPED, details={}))
                 if self._parts.scope is not None:  # or nothing would count in the first sweep
-                    self._refresh()
+                    self._networks.find()
                 self._look()
                 self._proof.hold()
                 self._proven()

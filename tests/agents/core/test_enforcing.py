@@ -217,7 +217,7 @@ def test_what_stands_when_the_mode_turns_is_ended_and_undone():
     made.handle(swept(SEEN), 0)
     made.handle(network(MIRROR, blind), 0)
     assert made.handle(SetMode(Mode.OBSERVE), 1) == []
-    assert made.handle(SetMode(Mode.ENFORCE), 1) == [Sweep()]
+    assert made.handle(SetMode(Mode.ENFORCE), 1) == [Sweep(quick=True), Sweep()]
     assert made.mode is Mode.ENFORCE
     assert made.handle(network(MIRROR, blind), 1) == [UNDO, Sweep()]
     assert made.handle(swept(SEEN), 1) == [KILL]
