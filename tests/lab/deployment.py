@@ -190,6 +190,7 @@ class Deployment:
         number: str = "+15550001",
         lasts: str = "10m",
         approve: bool = True,
+        demand: str | None = None,
     ) -> str:
         """Open a ticket as operator-1, let lead-1 approve it, and return its id."""
         opened = self.json(
@@ -208,6 +209,7 @@ class Deployment:
             number,
             "--for",
             lasts,
+            *(("--enforcement", demand) if demand else ()),
         )
         if approve:
             self.json("lead-1", "authority", "approve", opened["id"], "--yes")
@@ -311,8 +313,12 @@ class Deployment:
 
     def let_sentry_enforce(self) -> None:
         """Sign and publish a trust policy that lets the node's sentry enforce; wait until it does."""
-        roster = self.folder / "enforce.toml"
-        roster.write_text('[[nodes]]\nname = "node-1"\nsentry = "enforce"\n')
+        self.set_sentry("enforce")
+
+    def set_sentry(self, mode: str) -> None:
+        """Sign and publish a trust policy with this mode for the node; wait until it is in force."""
+        roster = self.folder / f"{mode}.toml"
+        roster.write_text(f'[[nodes]]\nname = "node-1"\nsentry = "{mode}"\n')
         proposed = self.run(
             "trust", "propose", str(roster), "--deployment", str(self.folder), "--json"
         )
@@ -322,8 +328,8 @@ class Deployment:
             self.run("trust", "sign", str(version), "--yes", "--json", "--root", key).json()
         self.json("auditor-1", "trust", "publish", str(version))
         self.wait_for(
-            lambda: self.status_or_nothing().get("sentry", {}).get("mode") == "enforce",
-            "the sentry enforces",
+            lambda: self.status_or_nothing().get("sentry", {}).get("mode") == mode,
+            f"the sentry's mode is {mode}",
         )
 
     def let_recorders_ask(self) -> None:
