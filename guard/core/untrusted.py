@@ -5,7 +5,8 @@ A node that is not trusted gets no new grant and no longer lease until it is wel
 1. that has been silent for too long (`reconciliation` knows who is);
 2. that has not answered a challenge, one heartbeat and `PROVING` after it was asked, or none for
    twice as long as it may be silent, however often its sessions break;
-3. with a door that holds less than when its agent started, or that it tells of no more;
+3. with a door that holds less than when its agent started, or that it tells of no more; of a door
+   that was absent then nothing is expected (pins are there in one mode only);
 4. with other programs in the kernel, or a weaker enforcement, than at first in the same mode since
    its agent started;
 5. that has stated for longer than `GRACE` another mode than the trust policy's;
@@ -167,7 +168,7 @@ class SentryBook:
         doors = {} if self._doors is None else self._doors.doors
         for name, before in sorted(doors.items()):
             now = health.doors.get(name, "")
-            if _strength(now) < _strength(before):
+            if before != ABSENT and _strength(now) < _strength(before):
                 yield f"has a weaker door: {name} was {before} and is {now or 'told of no more'}"
         first = self._modes.get(health.mode)
         if first is None:

@@ -12,6 +12,7 @@ from agents.core.judgement import Allowances
 from agents.core.sentry import Attempted, Holder, Incident, Sentry, Sweep
 from agents.sentry import cgroups
 from agents.sentry.doors import Doors
+from agents.sentry.tiers import Door, Tier
 
 pytestmark = pytest.mark.privileged
 
@@ -115,3 +116,36 @@ def test_a_kernel_without_it_detects_and_says_why(monkeypatch):
     assert made.look() == Attempted(attempts=())
     assert made.lost == 0
     made.close()
+
+
+class Starved:
+    """Tiers whose proofs come out as they are told, one after another."""
+
+    refusal = unpinned = ""
+
+    def __init__(self, *proofs):
+        self.proofs = list(proofs)
+
+    def prove(self):
+        return self.proofs.pop(0)
+
+    def close(self):
+        pass
+
+
+def test_a_door_that_holds_less_is_tried_once_more(doors):
+    good = dict.fromkeys(Door, Tier.KILL)
+    less = good | {Door.RAW: Tier.DETECT}
+    doors.close()
+    for proofs, told, left in (
+        ((good, good), good, 0),  # nothing is less
+        ((good, less, good), good, 0),  # its canary was starved
+        ((good, less, less), less, 0),  # it does hold less
+        ((less, good, less), good, 1),  # it holds more
+    ):
+        doors._tiers = Starved(*proofs)
+        doors._proven = dict.fromkeys(Door, Tier.DETECT)
+        doors.prove()
+        doors.prove()
+        assert doors.status()["doors"] == {door.value: tier.value for door, tier in told.items()}
+        assert len(doors._tiers.proofs) == left
