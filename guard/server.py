@@ -21,9 +21,10 @@ import signal
 import stat
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -60,6 +61,7 @@ __all__ = ["StartRefusedError", "run", "serve"]
 
 _LOG = structlog.get_logger("callguard.guard")
 _GRACE: Final = 2.0
+_BETWEEN_DISCARDS: Final = 3600.0
 _LOOK_EVERY: Final = 1.0
 _SQLITE: Final = "sqlite:///"
 _MIB: Final = 1024 * 1024
@@ -175,6 +177,7 @@ async def _run_all(server: grpc.aio.Server, gate: Gate, house: _House, config: C
         async with asyncio.TaskGroup() as tasks:
             others = [
                 tasks.create_task(_sweep(house, config)),
+                tasks.create_task(_discard(house, config)),
                 tasks.create_task(_reconcile(house.premises.reconciler)),
                 tasks.create_task(house.cosigner.run()),
             ]
@@ -197,16 +200,38 @@ async def _sweep(house: _House, config: Config) -> None:
     due = house.premises.office.due
     while True:
         due.clear()
-        try:
-            await house.sweep.run()
-            await house.premises.segments.delete_older(config.retention)
-            await house.retention.erase()
-            await house.retention.scrub()
-        except (LedgerUnavailable, ShelfError) as error:
-            _LOG.error("sweep_failed", why=str(error))
+        for step in _steps(house, config):
+            try:
+                await step()
+            except ShelfError as error:  # The records' retention does not wait for the files'.
+                _LOG.error("sweep_failed", why=str(error))
+            except LedgerUnavailable as error:
+                _LOG.error("sweep_failed", why=str(error))
+                break
         with suppress(TimeoutError):
             async with asyncio.timeout(config.sweep_interval.total_seconds()):
                 await due.wait()
+
+
+def _steps(house: _House, config: Config) -> tuple[Callable[[], Awaitable[object]], ...]:
+    """Return what is looked for, in order."""
+    segments = house.premises.segments
+    return (
+        house.sweep.run,
+        partial(segments.delete_older, config.retention),
+        house.retention.erase,
+        house.retention.scrub,
+    )
+
+
+async def _discard(house: _House, config: Config) -> None:
+    """Delete what was left of segments that never came to be, at the start and every hour."""
+    while True:
+        try:
+            await house.premises.segments.discard_forgotten(config.retention)
+        except (LedgerUnavailable, ShelfError) as error:
+            _LOG.error("discard_failed", why=str(error))
+        await asyncio.sleep(_BETWEEN_DISCARDS)
 
 
 async def _reconcile(reconciler: Reconciler) -> None:

@@ -6,7 +6,10 @@
    file matches the receipt and is on disk under its final name.
 3. A segment known already is acknowledged again. Another file under its number is refused.
 4. Retention counts from when the guard had it, by the witnesses' time. The file goes first, then
-   the record says so: a crash between the two deletes it again.
+   the record says so: a crash between the two deletes it again. A file that cannot be deleted keeps
+   no other.
+5. What never became a segment on record, because its node never finished it or the guard died
+   before the record, is kept no longer than one.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from guard.app.denial import MalformedError
 from guard.app.office import Office
 from guard.app.ports import Plan, Reads
 from guard.app.receipts import verified_receipt
-from guard.app.shelf import Shelf
+from guard.app.shelf import Shelf, ShelfError
 from guard.core import envelope as dsse
 from guard.core.receipt import Receipt, ReceiptKind
 from guard.core.record import Record, RecordKind
@@ -131,17 +134,48 @@ class Segments:
             due = view.segments_older(now - retention)[:_MOST_DELETED_AT_ONCE] if now else []
         if not due:
             return 0
-        for row in due:
-            await asyncio.to_thread(self.shelf.delete, row.path)
+        gone, failed = await self._deleted(due)
 
         def plan(_view: Reads, _index: int) -> Plan[None]:
             now = self.office.clock.now()
-            records = [self._record(RecordKind.SEGMENT_DELETED, row, now) for row in due]
-            changes: list[Change] = [PutSegment(replace(row, deleted=True)) for row in due]
+            records = [self._record(RecordKind.SEGMENT_DELETED, row, now) for row in gone]
+            changes: list[Change] = [PutSegment(replace(row, deleted=True)) for row in gone]
             return Plan(result=None, records=records, changes=changes)
 
-        await self.office.execute(plan)
-        return len(due)
+        if gone:
+            await self.office.execute(plan)
+        if failed is not None:
+            raise failed
+        return len(gone)
+
+    async def _deleted(self, due: list[SegmentRow]) -> tuple[list[SegmentRow], ShelfError | None]:
+        """Delete the files; return whose are gone, and the last failure."""
+        gone: list[SegmentRow] = []
+        failed: ShelfError | None = None
+        for row in due:
+            try:
+                await asyncio.to_thread(self.shelf.delete, row.path)
+            except ShelfError as error:
+                failed = error
+            else:
+                gone.append(row)
+        return gone, failed
+
+    async def discard_forgotten(self, retention: timedelta) -> int:
+        """Delete what is past the retention and no segment on record; return how many (rule 5)."""
+        with self.office.ledger.reads() as view:
+            now = self.office.witnessed_now(view, self.office.clock.now())
+        if now is None:
+            return 0
+        old = await asyncio.to_thread(self.shelf.untouched_since, now - retention)
+        forgotten = [path for capture_id, path in old if not self._is_known(capture_id, path)]
+        for path in forgotten:
+            await asyncio.to_thread(self.shelf.delete, path)
+        return len(forgotten)
+
+    def _is_known(self, capture_id: str, path: str) -> bool:
+        with self.office.ledger.reads() as view:
+            return any(e.path == path and not e.deleted for e in view.segments(capture_id))
 
     def _record(self, kind: RecordKind, row: SegmentRow, now: datetime) -> Record:
         body = {

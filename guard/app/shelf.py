@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Protocol
 
 __all__ = ["Shelf", "ShelfError"]
@@ -37,6 +38,9 @@ class Shelf(Protocol):
 
     def delete(self, path: str) -> None:
         """Delete a segment; one that is not there any more is deleted."""
+
+    def untouched_since(self, time: datetime) -> list[tuple[str, str]]:
+        """Return capture and path of every file last written before, unfinished ones too."""
 
     def read(self, path: str) -> Iterator[bytes]:
         """Yield a segment's bytes in pieces of at most 256 KiB."""

@@ -12,6 +12,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
 from io import BufferedReader
 from pathlib import Path
 
@@ -81,9 +83,22 @@ class FileShelf:
         self.delete(str(self._part(capture_id, number)))
 
     def delete(self, path: str) -> None:
-        """Delete a segment; one that is not there any more is deleted."""
+        """Delete a segment, and its folder after the last; one that is not there is deleted."""
         try:
             Path(path).unlink(missing_ok=True)
+        except OSError as error:
+            raise _failed(error) from error
+        with suppress(OSError):  # There are others in it.
+            Path(path).parent.rmdir()
+
+    def untouched_since(self, time: datetime) -> list[tuple[str, str]]:
+        """Return capture and path of every file last written before, unfinished ones too."""
+        try:
+            return [
+                (path.parent.name, str(path))
+                for path in self._root.glob("*/*")
+                if path.lstat().st_mtime < time.timestamp()
+            ]
         except OSError as error:
             raise _failed(error) from error
 

@@ -94,6 +94,7 @@ class House:
         )
         self.presence = Presence()
         self.quorum = WitnessesThere()
+        self.folder = folder
         self.shelf = FileShelf(folder / "segments")
         self.authorities = Authorities(self.office)
         self.captures = Captures(self.office, self.presence, self.quorum)

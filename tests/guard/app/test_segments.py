@@ -9,6 +9,7 @@ import pytest
 
 from guard.app.denial import MalformedError
 from guard.app.segments import Incoming
+from guard.app.shelf import ShelfError
 from tests.builders.house import House, NodeHand
 
 DATA = os.urandom(600_000)
@@ -136,3 +137,64 @@ async def test_retention_deletes_and_records(house: House, sender: Sender) -> No
     assert house.kinds()[-1] == "segment_deleted"
     assert await house.segments.delete_older(timedelta(days=30)) == 0
     assert await house.captures.fetch(sender.grant_id, house.site.principal("operator-1")) == []
+
+
+def shelved(house: House) -> list[str]:
+    """Return the names of the files on the shelf."""
+    return sorted(path.name for path in (house.folder / "segments").glob("*/*"))
+
+
+def age(house: House) -> None:
+    """Have every file on the shelf written at the house's time."""
+    for path in (house.folder / "segments").glob("*/*"):
+        os.utime(path, times=(house.clock.now().timestamp(),) * 2)
+
+
+async def test_a_file_that_cannot_be_deleted_keeps_no_other(
+    house: House, sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said, and tried again; the record of every other says that it is gone."""
+    for number in (1, 2):
+        incoming = await sender.offer(number)
+        sender.send(incoming)
+        await house.segments.keep(incoming)
+    first, _ = await house.captures.fetch(sender.grant_id, house.site.principal("operator-1"))
+    house.clock.move(days=31)
+    await house.cosign()
+    really = house.shelf.delete
+
+    def delete(path: str) -> None:
+        if path == first.path:
+            raise ShelfError("Operation not permitted")
+        really(path)
+
+    monkeypatch.setattr(house.shelf, "delete", delete)
+    with pytest.raises(ShelfError):
+        await house.segments.delete_older(timedelta(days=30))
+    assert shelved(house) == ["1.pcapng.age"]
+    assert house.kinds().count("segment_deleted") == 1
+    monkeypatch.undo()
+    assert await house.segments.delete_older(timedelta(days=30)) == 1
+    assert shelved(house) == []
+    assert not list((house.folder / "segments").iterdir())  # Its name was the grant's id.
+
+
+async def test_what_never_became_a_segment_is_not_kept_for_ever(
+    house: House, sender: Sender
+) -> None:
+    """An unfinished file, and one whose record was never written, go when a segment would."""
+    unfinished = await sender.offer(1)
+    sender.send(unfinished, until=250_000)
+    unrecorded = await sender.offer(2)
+    sender.send(unrecorded)
+    house.shelf.finish(sender.grant_id, 2, size=unrecorded.size, sha256=unrecorded.sha256)
+    kept = await sender.offer(3)
+    sender.send(kept)
+    await house.segments.keep(kept)
+    age(house)
+    assert await house.segments.discard_forgotten(timedelta(days=30)) == 0
+    house.clock.move(days=31)
+    assert await house.segments.discard_forgotten(timedelta(days=30)) == 0  # No witness says so.
+    await house.cosign()
+    assert await house.segments.discard_forgotten(timedelta(days=30)) == 2
+    assert shelved(house) == ["3.pcapng.age"]
