@@ -174,12 +174,10 @@ static long look(__u32 at, struct registered *registered)
 	return ++registered->told >= MOST_TOLD;
 }
 
-static bool is_ring(struct file *file)
+static bool is_named_ring(struct file *file)
 {
 	char name[sizeof(RING_NAME)] = {};
 
-	if (BPF_CORE_READ(file, f_inode, i_sb, s_magic) != ANONYMOUS)
-		return false;
 	bpf_probe_read_kernel_str(name, sizeof(name), BPF_CORE_READ(file, f_path.dentry, d_name.name));
 	for (unsigned at = 0; at < sizeof(name); at++)
 		if (name[at] != RING_NAME[at])
@@ -215,9 +213,12 @@ int holders(struct bpf_iter__task_file *context)
 
 	if (!task || !file)
 		return 0;
-	if (is_socket(file))
+	/* read in place, not copied: most descriptors are neither, and there may be many */
+	unsigned long kind = file->f_inode->i_sb->s_magic;
+
+	if (kind == SOCKETS)
 		tell(context->meta, task, file);
-	else if (is_ring(file))
+	else if (kind == ANONYMOUS && is_named_ring(file))
 		tell_registered(context->meta, task, file);
 	return 0;
 }
@@ -233,7 +234,7 @@ int mapped(struct bpf_iter__task_vma *context)
 		return 0;
 	struct file *file = vma->vm_file;
 
-	if (file && is_socket(file))
+	if (file && file->f_inode->i_sb->s_magic == SOCKETS)
 		tell(context->meta, task, file);
 	return 0;
 }
