@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.lab.deployment import Deployment
+from tests.lab.forgery import forge_approval
 from tests.lab.network import Network
 from tests.lab.slice import Slice
 
@@ -66,3 +67,15 @@ def test_a_ticket_that_demands_a_sentry_that_kills(lab: Deployment) -> None:
     assert denial(lab, ticket) == "node_not_enforcing"
     assert node(lab)["untrusted"] is None
     assert not [each for each in lab.records() if each["kind"] == "finding"]
+
+
+def test_a_stolen_guard_lies_about_the_node(lab: Deployment) -> None:
+    """It grants, signs and logs as if the node prevented; the agent knows what it has proven."""
+    lab.wait_for(lambda: node(lab)["proven_at"], "the node has answered a challenge")
+    ticket = lab.ticket(demand="prevent")
+    lab.stop("guard")
+    grant = forge_approval(lab.folder, ticket)
+    lab.start_guard()
+    refused = lab.await_state(grant, "refused", seconds=40)
+    assert refused["why"] == "node_not_enforcing"
+    assert lab.count_armed() == 0
