@@ -27,7 +27,7 @@ def base(tmp_path_factory):
     (folder / "base").unlink()  # pytest keeps its folders, and this one is large.
 
 
-def _need(there: bool, what: str) -> None:
+def need(there: bool, what: str) -> None:
     if not there:
         said = f"VIRTUAL MACHINES ARE NOT TESTED: {what} is missing (make deps)"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(said)
@@ -37,6 +37,6 @@ def _need(there: bool, what: str) -> None:
 def machine(request, tmp_path_factory):
     kernel = Kernel(request.param)
     for name in _NEEDED:
-        _need(shutil.which(name) is not None, name)
-    _need(kernel.image.exists(), f"the kernel of Debian {kernel.suite}")
+        need(shutil.which(name) is not None, name)
+    need(kernel.image.exists(), f"the kernel of Debian {kernel.suite}")
     return Machine(kernel, request.getfixturevalue("base"), tmp_path_factory.mktemp(kernel.suite))

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["HOME", "Archive", "put_guest"]
+__all__ = ["HOME", "Archive", "libraries", "put_guest"]
 
 HOME = "/callguard"
 """Where the project lies."""
@@ -111,7 +111,7 @@ def put_guest(archive: Archive, escapes: Path) -> None:
         archive.link(f"/bin/{name}", "busybox")
     for path in programs:
         archive.file(path)
-    for path in _libraries([*programs, *(library / "lib-dynload").glob("*.so")]):
+    for path in libraries([*programs, *(library / "lib-dynload").glob("*.so")]):
         archive.file(path)
     archive.tree(library, str(library), _LEFT_OUT | config)
     for name in ("agents", "guard", "tests/vm"):
@@ -123,7 +123,7 @@ def put_guest(archive: Archive, escapes: Path) -> None:
     archive.add("/init", start.encode())
 
 
-def _libraries(programs: list[Path]) -> set[Path]:
+def libraries(programs: list[Path]) -> set[Path]:
     told = subprocess.run(
         ["ldd", *map(str, programs)], capture_output=True, text=True, check=True
     ).stdout

@@ -17,14 +17,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
-
-from pyroute2 import netns
 
 from agents.kernel.bpf import buffer, call, pointer
 from agents.sentry.namespaces import Namespace, Namespaces
 from agents.sentry.netlink import attribute, change, open_socket, request
 from agents.sentry.netwatch import NetWatch
+from agents.sentry.place import enter
 
 __all__ = [
     "Wires",
@@ -44,11 +44,12 @@ def inside(name: str, work: Callable[[], Any]) -> Any:
     """Do this in a namespace, in a thread of its own."""
     answer: list[Any] = []
 
-    def enter() -> None:
-        netns.setns(name)
+    def there() -> None:
+        with Path("/run/netns", name).open() as namespace:
+            enter(namespace.fileno())
         answer.append(work())
 
-    thread = threading.Thread(target=enter)
+    thread = threading.Thread(target=there)
     thread.start()
     thread.join()
     return answer[0]
@@ -79,8 +80,8 @@ class Wires:
         self.b = f"{self.a}b"
         with self.undo as undo:
             for name in (self.a, self.b):
-                netns.create(name)
-                undo.callback(netns.remove, name)
+                subprocess.run(["ip", "netns", "add", name], check=True)
+                undo.callback(subprocess.run, ["ip", "netns", "del", name], check=True)
                 self.run("ip", "link", "set", "lo", "up", at=name)
             for one, other in (("v0", "v1"), ("t0", "t1")):
                 peer = ("peer", "name", other, "netns", self.b)
