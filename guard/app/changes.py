@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from guard.core.incidents import Incident
 from guard.core.level import Level
 from guard.core.lifecycle import AuthorityState, CaptureState
 
@@ -105,14 +106,23 @@ class PutReceipt:
 
 
 @dataclass(frozen=True, slots=True)
+class PutIncident:
+    """Add or replace an incident by its id."""
+
+    row: Incident
+
+
+@dataclass(frozen=True, slots=True)
 class EraseBefore:
     """Forget salt and body of every record before an index, trust policies excepted.
 
-    With them go segments, captures and authorities that are over and whose last change was before
-    it; none goes before what belongs to it.
+    With them go segments, captures, authorities and incidents that are over and whose last change
+    was before it; none goes before what belongs to it. An incident is over when no clock runs.
     """
 
     end: int
 
 
-Change = PutAuthority | PutCapture | PutSegment | PutTrustPolicy | PutReceipt | EraseBefore
+Change = (
+    PutAuthority | PutCapture | PutSegment | PutTrustPolicy | PutReceipt | PutIncident | EraseBefore
+)

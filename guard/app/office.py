@@ -9,21 +9,24 @@
 4. What is forgotten for good, because its time is over, is forgotten by the witnesses' time:
    whoever sets the guard's clock ahead deletes nothing by it.
 5. A record of a denial names who, what and why: ids and reasons, never a subject.
+6. A record of an incident and its place among what the privacy team is to be told are one
+   transaction (`guard.app.noting`): neither is there without the other.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
 from securesystemslib.signer import Signer
 
 from guard.app.bell import Bell
-from guard.app.changes import PutAuthority, PutCapture
+from guard.app.changes import PutAuthority, PutCapture, PutIncident
 from guard.app.denial import Denied
+from guard.app.noting import NOTICES, noted
 from guard.app.ports import Clock, Entropy, Ledger, Plan, Reads
 from guard.app.readings import Readings
 from guard.app.standings import Standings
@@ -94,11 +97,15 @@ class Office:
 
         def watched(view: Reads, index: int) -> Plan[T]:
             made = plan(view, index)
+            if puts := noted(view, index, made.records):  # Rule 6.
+                made = replace(made, changes=(*made.changes, *puts))
             for change in made.changes:
                 if isinstance(change, PutCapture):
                     touched.update((change.row.node, change.row.id))
                 elif isinstance(change, PutAuthority):
                     authorities.add(change.row.id)
+                elif isinstance(change, PutIncident):
+                    touched.add(NOTICES)
             return made
 
         result = await self.ledger.execute(watched)

@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
 from guard.app.changes import AuthorityRow, CaptureRow, Change, SegmentRow
+from guard.core.incidents import Hook, Incident
 from guard.core.record import Entry, Record
 
 T = TypeVar("T")
@@ -96,6 +97,18 @@ class Reads(Protocol):
 
     def last_receipt(self, node: str) -> tuple[int, str]:
         """Return a node's last sequence and digest, or 0 and 64 zeros."""
+
+    def incident(self, incident_id: int) -> Incident | None:
+        """Return one incident."""
+
+    def incidents(self, *, limit: int, before: int | None, only_open: bool) -> list[Incident]:
+        """Return incidents with an id below `before`, newest first."""
+
+    def incidents_of(self, node: str, since: datetime) -> list[Incident]:
+        """Return a node's incidents that began after a time, oldest first; "" means no node."""
+
+    def untold(self, hook: Hook, now: datetime, *, limit: int) -> list[Incident]:
+        """Return what a hook is to be told now (`Incident.due`), oldest first."""
 
     def entries(self, start: int, limit: int) -> list[Entry]:
         """Return the log's records from an index on, erased ones without salt and body."""

@@ -63,6 +63,8 @@ class RecordKind(StrEnum):
     SAMPLE_COMMITTED = "sample_committed"
     CERTIFICATE_FILED = "certificate_filed"
     REVIEW_FILED = "review_filed"
+    INCIDENT_NOTIFIED = "incident_notified"
+    INCIDENT_ASSESSED = "incident_assessed"
 
 
 _KINDS: Mapping[str, RecordKind] = {kind.value: kind for kind in RecordKind}

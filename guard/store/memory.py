@@ -17,12 +17,14 @@ from guard.app.changes import (
     EraseBefore,
     PutAuthority,
     PutCapture,
+    PutIncident,
     PutReceipt,
     PutSegment,
     PutTrustPolicy,
     SegmentRow,
 )
 from guard.app.ports import NO_RECEIPT, ChangeRefused, LedgerUnavailable, Reads, Transaction
+from guard.core.incidents import Hook, Incident
 from guard.core.record import Entry
 from guard.store.statements import KEPT_FOR_GOOD, LIVE, OVER, UNFINISHED
 
@@ -34,6 +36,7 @@ class _State:
     segments: dict[tuple[str, int], SegmentRow] = field(default_factory=dict)
     policies: dict[int, bytes] = field(default_factory=dict)
     receipts: dict[str, tuple[int, str]] = field(default_factory=dict)
+    incidents: dict[int, Incident] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
     signed: tuple[int, bytes] | None = None
     cosigned: tuple[int, bytes] | None = None
@@ -46,6 +49,7 @@ class _State:
             segments=dict(self.segments),
             policies=dict(self.policies),
             receipts=dict(self.receipts),
+            incidents=dict(self.incidents),
             entries=list(self.entries),
         )
 
@@ -116,6 +120,19 @@ class _MemoryReads:
     def last_receipt(self, node: str) -> tuple[int, str]:
         return self._state.receipts.get(node, (0, NO_RECEIPT))
 
+    def incident(self, incident_id: int) -> Incident | None:
+        return self._state.incidents.get(incident_id)
+
+    def incidents(self, *, limit: int, before: int | None, only_open: bool) -> list[Incident]:
+        found = self._incidents(lambda r: _below(r.id, before) and (r.open or not only_open))
+        return found[::-1][:limit]
+
+    def incidents_of(self, node: str, since: datetime) -> list[Incident]:
+        return self._incidents(lambda r: r.node == node and r.first > since)
+
+    def untold(self, hook: Hook, now: datetime, *, limit: int) -> list[Incident]:
+        return self._incidents(lambda r: r.due(hook, now))[:limit]
+
     def entries(self, start: int, limit: int) -> list[Entry]:
         return self._state.entries[start : start + limit]
 
@@ -132,6 +149,10 @@ class _MemoryReads:
 
     def cosigned_checkpoint(self) -> bytes | None:
         return self._state.cosigned[1] if self._state.cosigned else None
+
+    def _incidents(self, wanted: Callable[[Incident], bool]) -> list[Incident]:
+        found = [row for row in self._state.incidents.values() if wanted(row)]
+        return sorted(found, key=lambda r: r.id)
 
     def _captures(self, wanted: Callable[[CaptureRow], bool]) -> list[CaptureRow]:
         found = [row for row in self._state.captures.values() if wanted(row)]
@@ -190,6 +211,8 @@ class _MemoryTransaction(_MemoryReads):
                 self._state.policies[version] = envelope
             case PutReceipt(node, sequence, digest):
                 self._state.receipts[node] = (sequence, digest)
+            case PutIncident(row):
+                self._state.incidents[row.id] = row
             case EraseBefore(end):
                 self._erase(end)
 
@@ -209,6 +232,9 @@ class _MemoryTransaction(_MemoryReads):
             finished = authority.state not in UNFINISHED and authority.revision < end
             if finished and authority.id not in needed:
                 del state.authorities[authority.id]
+        for incident in tuple(state.incidents.values()):
+            if not incident.open and incident.revision < end:
+                del state.incidents[incident.id]
 
     def _put_capture(self, row: CaptureRow) -> None:
         other = self.capture_by_request(row.principal, row.request_id)

@@ -13,14 +13,20 @@ from guard.app.changes import (
     EraseBefore,
     PutAuthority,
     PutCapture,
+    PutIncident,
     PutReceipt,
     PutSegment,
     PutTrustPolicy,
     SegmentRow,
 )
+from guard.core import canonical
+from guard.core.fields import format_time, parse_time
+from guard.core.incidents import Hook, Incident
 from guard.core.level import Level
 from guard.core.lifecycle import AuthorityState, CaptureState
+from guard.core.reporting import Assessment, ClockName, Verdict
 
+_MOST_ASSESSED: Final = 64 * 1024
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 # Looking a value up is several times faster than calling the enumeration.
@@ -41,7 +47,7 @@ def moment(value: int) -> datetime:
     return _EPOCH + timedelta(microseconds=value)
 
 
-def columns(change: Change) -> Columns:
+def columns(change: Change) -> Columns:  # noqa: PLR0911 - one for each kind of change
     """Return the row that a change puts, by column."""
     match change:
         case PutAuthority(row):
@@ -54,6 +60,8 @@ def columns(change: Change) -> Columns:
             return {"version": version, "envelope": envelope}
         case PutReceipt(node, sequence, digest):
             return {"node": node, "sequence": sequence, "digest": digest}
+        case PutIncident(row):
+            return _incident_columns(row)
         case EraseBefore(end):
             return {"end": end}
 
@@ -102,6 +110,69 @@ def segment(row: tuple[Any, ...]) -> SegmentRow:
         receipt=row[5],
         stored_at=moment(row[6]),
         deleted=bool(row[7]),
+    )
+
+
+def incident(row: tuple[Any, ...]) -> Incident:
+    """Return an incident from its columns in the table's order."""
+    return Incident(
+        id=row[0],
+        node=row[1],
+        kind=row[2],
+        first=moment(row[3]),
+        last=moment(row[4]),
+        last_record=row[5],
+        count=row[6],
+        told={Hook.COMMAND: row[7], Hook.WEBHOOK: row[8]},
+        open=bool(row[9]),
+        assessments=tuple(
+            map(_assessment, canonical.decode(row[11], limit=_MOST_ASSESSED)["said"])
+        ),
+        revision=row[12],
+    )
+
+
+def _incident_columns(row: Incident) -> Columns:
+    return {
+        "id": row.id,
+        "node": row.node,
+        "kind": row.kind,
+        "first": microseconds(row.first),
+        "last": microseconds(row.last),
+        "last_record": row.last_record,
+        "count": row.count,
+        "told_command": row.told.get(Hook.COMMAND, 0),
+        "told_webhook": row.told.get(Hook.WEBHOOK, 0),
+        "open": row.open,
+        "closed": row.closed,
+        "assessments": canonical.encode({"said": [_said(each) for each in row.assessments]}),
+        "revision": row.revision,
+    }
+
+
+def _said(said: Assessment) -> Columns:
+    reported = said.reported_at
+    return {
+        "at": format_time(said.at),
+        "by": said.by,
+        "clock": said.clock.value,
+        "record": said.record,
+        "verdict": said.verdict.value,
+        "words": said.words,
+        **({"reported_at": format_time(reported)} if reported else {}),
+    }
+
+
+def _assessment(said: Columns) -> Assessment:
+    reported = said.get("reported_at")
+    return Assessment(
+        clock=ClockName(said["clock"]),
+        verdict=Verdict(said["verdict"]),
+        by=said["by"],
+        at=parse_time(said["at"]),
+        record=said["record"],
+        words=said["words"],
+        reported_at=parse_time(reported) if reported else None,
     )
 
 

@@ -4,7 +4,8 @@
    time of a record is its text, because the text is what is hashed.
 2. `revision` is the log index of the record of the row's last change (see guard.app.changes).
 3. The salt and the body of a record are NULL once it is erased; its digest stays.
-4. `heads` holds two rows: the newest checkpoint the log signed and the newest that was cosigned.
+4. What legal said of an incident is canonical JSON in its row (`guard.store.rows`).
+5. `heads` holds two rows: the newest checkpoint the log signed and the newest that was cosigned.
 """
 
 from __future__ import annotations
@@ -91,6 +92,25 @@ RECEIPTS = Table(
     Column("node", String, primary_key=True),
     Column("sequence", BigInteger, nullable=False),
     Column("digest", String, nullable=False),
+)
+
+INCIDENTS = Table(
+    "incidents",
+    METADATA,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("node", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
+    Column("last_record", BigInteger, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Column("told_command", BigInteger, nullable=False),
+    Column("told_webhook", BigInteger, nullable=False),
+    Column("open", Boolean, nullable=False),
+    Column("closed", Boolean, nullable=False),
+    Column("assessments", LargeBinary, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Index(None, "node", "first"),
 )
 
 ENTRIES = Table(

@@ -38,6 +38,7 @@ from guard.app.ports import (
     Reads,
     Transaction,
 )
+from guard.core.incidents import WINDOW, Hook, Incident
 from guard.core.reasons import Refused
 from guard.core.record import Entry
 from guard.store import rows
@@ -155,6 +156,27 @@ class SqlReads:
         """Return a node's last sequence and digest, or 0 and 64 zeros."""
         row = self._one(self._statements.last_receipt, {"node": node})
         return (0, NO_RECEIPT) if row is None else (row[0], row[1])
+
+    def incident(self, incident_id: int) -> Incident | None:
+        """Return one incident."""
+        row = self._one(self._statements.incident, {"id": incident_id})
+        return None if row is None else rows.incident(row)
+
+    def incidents(self, *, limit: int, before: int | None, only_open: bool) -> list[Incident]:
+        """Return incidents with an id below `before`, newest first."""
+        statement = self._statements.open_incidents if only_open else self._statements.incidents
+        page = {"limit": limit, "before": _LAST if before is None else before}
+        return [rows.incident(row) for row in self._all(statement, page)]
+
+    def incidents_of(self, node: str, since: datetime) -> list[Incident]:
+        """Return a node's incidents that began after a time, oldest first; "" means no node."""
+        values = {"node": node, "since": rows.microseconds(since)}
+        return [rows.incident(row) for row in self._all(self._statements.incidents_of, values)]
+
+    def untold(self, hook: Hook, now: datetime, *, limit: int) -> list[Incident]:
+        """Return what a hook is to be told now (`Incident.due`), oldest first."""
+        values = {"since": rows.microseconds(now - WINDOW), "limit": limit}
+        return [rows.incident(row) for row in self._all(self._statements.untold[hook], values)]
 
     def entries(self, start: int, limit: int) -> list[Entry]:
         """Return the log's records from an index on, erased ones without salt and body."""

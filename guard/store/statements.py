@@ -36,9 +36,11 @@ from guard.app.changes import (
     Change,
     PutAuthority,
     PutCapture,
+    PutIncident,
     PutReceipt,
     PutSegment,
 )
+from guard.core.incidents import Hook
 from guard.core.lifecycle import AuthorityState, CaptureState
 from guard.core.record import RecordKind
 from guard.store.schema import (
@@ -46,6 +48,7 @@ from guard.store.schema import (
     CAPTURES,
     ENTRIES,
     HEADS,
+    INCIDENTS,
     RECEIPTS,
     SEGMENTS,
     TRUST_POLICIES,
@@ -64,6 +67,7 @@ _TABLES: Final[Mapping[type[Change], Table]] = {
     PutCapture: CAPTURES,
     PutSegment: SEGMENTS,
     PutReceipt: RECEIPTS,
+    PutIncident: INCIDENTS,
 }
 _INSERTS: Final[Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]]] = {
     "sqlite": sqlite.insert,
@@ -121,6 +125,7 @@ def _erase() -> Iterator[ClauseElement]:
     captures = select(c.id).where(c.authority_id == a.id)
     finished = ~_one_of(a.state, UNFINISHED)
     yield delete(AUTHORITIES).where(finished, a.revision < end, ~captures.exists())
+    yield delete(INCIDENTS).where(INCIDENTS.c.open == false(), INCIDENTS.c.revision < end)
 
 
 class Statements:
@@ -129,6 +134,7 @@ class Statements:
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         self._reads()
+        self._incidents()
         self._log()
         self.puts = {kind: self._text(_put(table, dialect)) for kind, table in _TABLES.items()}
         self.add_trust_policy = self._text(insert(TRUST_POLICIES))
@@ -167,6 +173,26 @@ class Statements:
         self.last_receipt = self._text(
             select(r.sequence, r.digest).where(r.node == bindparam("node"))
         )
+
+    def _incidents(self) -> None:
+        i = INCIDENTS.c
+        self.incident = self._text(select(INCIDENTS).where(i.id == bindparam("id")))
+        page = select(INCIDENTS).where(i.id < bindparam("before")).order_by(i.id.desc())
+        self.incidents = self._text(page.limit(bindparam("limit")))
+        running = page.where(i.open == true())
+        self.open_incidents = self._text(running.limit(bindparam("limit")))
+        recent = (i.node == bindparam("node"), i.first > bindparam("since"))
+        self.incidents_of = self._text(select(INCIDENTS).where(*recent).order_by(i.id))
+        over = or_(i.closed == true(), i.first <= bindparam("since"))
+        self.untold = {
+            hook: self._text(
+                select(INCIDENTS)
+                .where(told < i["count"], or_(told == 0, over))
+                .order_by(i.id)
+                .limit(bindparam("limit"))
+            )
+            for hook, told in ((Hook.COMMAND, i.told_command), (Hook.WEBHOOK, i.told_webhook))
+        }
 
     def _log(self) -> None:
         e, h = ENTRIES.c, HEADS.c

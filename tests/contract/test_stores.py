@@ -17,15 +17,18 @@ from guard.app.changes import (
     EraseBefore,
     PutAuthority,
     PutCapture,
+    PutIncident,
     PutReceipt,
     PutSegment,
     PutTrustPolicy,
     SegmentRow,
 )
 from guard.app.ports import ChangeRefused, LedgerUnavailable, Store
+from guard.core.incidents import Hook, Incident
 from guard.core.level import Level
 from guard.core.lifecycle import AuthorityState, CaptureState
 from guard.core.record import Entry, Record, RecordKind, entry_of
+from guard.core.reporting import Assessment, ClockName, Verdict
 from guard.store.memory import MemoryStore
 from guard.store.sqlite import SqliteStore
 
@@ -451,3 +454,104 @@ def test_erasing_takes_the_rows_that_are_over_and_no_others(store):
         ]
         assert view.segments("gone") == []
         assert [row.number for row in view.segments("keeps")] == [2]
+
+
+SAID = Assessment(
+    clock=ClockName.NIS2_NOTIFICATION,
+    verdict=Verdict.REPORTED,
+    by="legal-1",
+    at=NOW,
+    record=90,
+    words="the authority, \u00e9",
+    reported_at=NOW - timedelta(microseconds=1),
+)
+
+
+def incident(number: int = 7, **changed) -> Incident:
+    row = Incident(
+        id=number,
+        node="node-1",
+        kind="capture_socket",
+        first=NOW,
+        last=NOW + timedelta(seconds=1),
+        last_record=number + 2,
+        count=3,
+        told={Hook.COMMAND: 0, Hook.WEBHOOK: 0},
+        revision=number + 2,
+    )
+    return replace(row, **changed)
+
+
+def test_incidents_come_back_as_they_went(store):
+    """Every field survives, assessments too; one put again replaces itself and no other."""
+    whole = incident(told={Hook.COMMAND: 1, Hook.WEBHOOK: 2}, assessments=(SAID,), open=False)
+    commit(store, PutIncident(incident()), PutIncident(incident(8, node="", count=2**53 - 1)))
+    commit(store, PutIncident(whole))
+    with store.read() as view:
+        assert view.incident(7) == whole
+        assert view.incident(8) == incident(8, node="", count=2**53 - 1)
+        assert view.incident(9) is None
+
+
+def test_incidents_come_in_pages_newest_first(store):
+    """All of them, or those for which a clock runs."""
+    commit(store, *(PutIncident(incident(n, open=n % 2 == 0)) for n in range(6)))
+    with store.read() as view:
+        first = view.incidents(limit=2, before=None, only_open=False)
+        assert [row.id for row in first] == [5, 4]
+        rest = view.incidents(limit=9, before=4, only_open=False)
+        assert [row.id for row in rest] == [3, 2, 1, 0]
+        running = view.incidents(limit=9, before=4, only_open=True)
+        assert [row.id for row in running] == [2, 0]
+
+
+def test_incidents_of_a_node_are_those_that_began_after_a_time(store):
+    """Oldest first; no node has its own."""
+    hour = timedelta(hours=1)
+    commit(
+        store,
+        PutIncident(incident(1, first=NOW - hour)),
+        PutIncident(incident(2, first=NOW - hour + timedelta(microseconds=1))),
+        PutIncident(incident(3)),
+        PutIncident(incident(4, node="node-2")),
+        PutIncident(incident(5, node="")),
+    )
+    with store.read() as view:
+        assert [row.id for row in view.incidents_of("node-1", NOW - hour)] == [2, 3]
+        assert [row.id for row in view.incidents_of("", NOW - hour)] == [5]
+
+
+@pytest.mark.parametrize("hook", Hook)
+def test_what_a_hook_is_to_be_told(store, hook):
+    """At once, and again when more has come and the hour is over or nothing joins any more."""
+    over = timedelta(hours=1)
+    told = {hook: 2, **{each: 99 for each in Hook if each is not hook}}
+    rows = [
+        incident(1),
+        incident(2, told={**dict.fromkeys(Hook, 0), hook: 3}),
+        incident(3, told=told),
+        incident(4, told=told, assessments=(SAID,)),
+        incident(5, told=told, first=NOW - over),
+        incident(6, told=told, first=NOW - over + timedelta(microseconds=1)),
+    ]
+    commit(store, *map(PutIncident, rows))
+    with store.read() as view:
+        due = [row.id for row in view.untold(hook, NOW, limit=9)]
+        assert due == [1, 4, 5] == [row.id for row in rows if row.due(hook, NOW)]
+        assert [row.id for row in view.untold(hook, NOW, limit=2)] == [1, 4]
+        later = view.untold(hook, NOW + over, limit=9)
+        assert [row.id for row in later] == [1, 3, 4, 5, 6]
+
+
+def test_erasing_takes_the_incidents_for_which_no_clock_runs(store):
+    """Those whose last change is before the end; one that nobody has assessed stays."""
+    commit(
+        store,
+        PutIncident(incident(1, open=False, revision=5)),
+        PutIncident(incident(2, open=False, revision=10)),
+        PutIncident(incident(3, open=True, revision=5)),
+    )
+    commit(store, EraseBefore(10))
+    with store.read() as view:
+        left = view.incidents(limit=9, before=None, only_open=False)
+    assert [row.id for row in left] == [3, 2]
