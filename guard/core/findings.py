@@ -2,6 +2,7 @@
 
 1. A finding has a stable key: the same thing found again, after a restart too, is the same finding.
 2. It is on record twice, when it is found (`finding`) and when it is over (`finding_closed`).
+   `notice_undelivered` is shown while it lasts, and what it is about is on record anyway.
 3. It holds ids, names, numbers and one sentence for people; no subject.
 """
 
@@ -27,6 +28,7 @@ class FindingKind(StrEnum):
     NODE_SILENT = "node_silent"
     NODE_UNTRUSTED = "node_untrusted"
     RECORD_UNREADABLE = "record_unreadable"
+    NOTICE_UNDELIVERED = "notice_undelivered"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
