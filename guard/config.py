@@ -6,6 +6,7 @@
 3. No option turns a promise off: there is no plaintext listener, no unauthenticated caller and no
    log without witnesses to configure. The witnesses' keys and quorum come from the trust policy;
    only their addresses are here.
+4. Notices of incidents leave the machine under TLS only; plain http reaches loopback addresses.
 """
 
 from __future__ import annotations
@@ -15,14 +16,28 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from urllib.parse import SplitResult, urlsplit
 
-__all__ = ["Config", "ConfigError", "TlsFiles", "WitnessAddress", "load_config", "parse_config"]
+__all__ = [
+    "LAWS",
+    "Config",
+    "ConfigError",
+    "NotifyConfig",
+    "TlsFiles",
+    "WitnessAddress",
+    "load_config",
+    "parse_config",
+]
 
 _MISSING = object()
 _URL = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+(/[A-Za-z0-9._~/-]*)?")
 _LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
+
+
+LAWS: Final = ("gdpr", "nis2", "calea")
 
 
 class ConfigError(Exception):
@@ -47,6 +62,16 @@ class WitnessAddress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NotifyConfig:
+    """How the privacy team is told of incidents: by a command, a web address, both or neither."""
+
+    command: tuple[str, ...] | None = None
+    webhook: str | None = field(default=None, repr=False)  # an address may hold a secret
+    token: Path | None = None
+    ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Everything that the gatekeeper is told from outside; see ``config/guard.toml``."""
 
@@ -63,6 +88,8 @@ class Config:
     retention: timedelta
     record_retention: timedelta
     sweep_interval: timedelta
+    laws: tuple[str, ...] = LAWS
+    notify: NotifyConfig = NotifyConfig()
 
 
 def load_config(path: Path) -> Config:
@@ -107,6 +134,8 @@ def parse_config(text: str, folder: Path) -> Config:
             days=table.integer("record_retention_days", 400, 36_500, default=730)
         ),
         sweep_interval=timedelta(seconds=table.integer("sweep_seconds", 1, 60, default=1)),
+        laws=_laws(table),
+        notify=_notify(table.table("notify", default={})),
     )
     tls.finish()
     table.finish()
@@ -121,6 +150,45 @@ def _witnesses(table: _Table) -> tuple[WitnessAddress, ...]:
     if len({witness.name for witness in found}) < len(found):
         raise ConfigError("witnesses: two have the same name")
     return tuple(found)
+
+
+def _laws(table: _Table) -> tuple[str, ...]:
+    named = table.texts("reporting", default=list(LAWS))
+    if len(set(named)) < len(named) or not set(named) <= set(LAWS):
+        raise ConfigError(f"reporting must be of: {', '.join(LAWS)}")
+    return named
+
+
+def _notify(table: _Table) -> NotifyConfig:
+    webhook = table.text("webhook", default="") or None
+    if webhook is not None and not _may_be_told(webhook):
+        raise ConfigError("notify.webhook must be an https address, or http on a loopback address")
+    token, ca = table.optional_file("token_file"), table.optional_file("ca_file")
+    if webhook is None and (token or ca):
+        raise ConfigError("notify.token_file and notify.ca_file are for a webhook")
+    command = table.texts("command", default=[]) or None
+    if command is not None and not command[0].startswith("/"):
+        raise ConfigError("notify.command must begin with the whole path of a program")
+    table.finish()
+    return NotifyConfig(command=command, webhook=webhook, token=token, ca=ca)
+
+
+def _may_be_told(webhook: str) -> bool:
+    """Say whether a notice may be sent to this address (rule 4)."""
+    try:
+        parts = urlsplit(webhook)
+        plain = not parts.username and not parts.password and not parts.fragment
+        if not (webhook.isascii() and webhook.isprintable() and " " not in webhook and plain):
+            return False
+        return bool(parts.hostname) and parts.port != 0 and _is_safe(parts)
+    except ValueError:
+        return False
+
+
+def _is_safe(parts: SplitResult) -> bool:
+    if parts.scheme == "https":
+        return True
+    return parts.scheme == "http" and ip_address(str(parts.hostname)).is_loopback
 
 
 class _Table:
@@ -152,14 +220,26 @@ class _Table:
     def file(self, key: str) -> Path:
         return self._folder / self.text(key)
 
+    def optional_file(self, key: str) -> Path | None:
+        name = self.text(key, default="")
+        return self._folder / name if name else None
+
+    def texts(self, key: str, *, default: list[str]) -> tuple[str, ...]:
+        """Take a list of texts; one that is given has at least one, and none that is empty."""
+        given = key in self._left
+        values: list[Any] = self._take(key, list, default)
+        if (given and not values) or not all(type(value) is str and value for value in values):
+            raise ConfigError(f"{self._name}{key} must be a list of texts that are not empty")
+        return tuple(values)
+
     def integer(self, key: str, low: int, high: int, *, default: int) -> int:
         value: int = self._take(key, int, default)
         if not low <= value <= high:
             raise ConfigError(f"{self._name}{key} must be between {low} and {high}")
         return value
 
-    def table(self, key: str) -> _Table:
-        return _Table(self._take(key, dict), f"{self._name}{key}.", self._folder)
+    def table(self, key: str, *, default: object = _MISSING) -> _Table:
+        return _Table(self._take(key, dict, default), f"{self._name}{key}.", self._folder)
 
     def tables(self, key: str) -> list[_Table]:
         values = self._take(key, list)

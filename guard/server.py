@@ -32,6 +32,7 @@ import grpc
 import structlog
 from google.protobuf.internal import api_implementation
 
+from guard.app.notify import HookFailed, Messenger, Notifier
 from guard.app.office import Office
 from guard.app.ports import Clock, LedgerUnavailable, LedgerUnusable
 from guard.app.presence import Presence
@@ -42,10 +43,14 @@ from guard.app.shelf import ShelfError
 from guard.app.sweep import Sweep
 from guard.app.trust import Trust, chain_at_start
 from guard.clock import SystemClock
-from guard.config import Config
+from guard.config import Config, NotifyConfig
+from guard.core.incidents import Hook
 from guard.core.note import KeyType, parse_vkey, verifier_key
 from guard.core.reasons import Refused
+from guard.core.reporting import Law
 from guard.core.trust import TrustedPolicy, TrustPolicy, parse_roots
+from guard.hooks.command import CommandHook
+from guard.hooks.webhook import Webhook
 from guard.keys import KeyFileError, load_ed25519, load_signer, read_secret
 from guard.log.cosigning import Cosigner, WitnessEndpoint
 from guard.log.publishing import PublicLog
@@ -180,6 +185,7 @@ async def _run_all(server: grpc.aio.Server, gate: Gate, house: _House, config: C
                 tasks.create_task(_discard(house, config)),
                 tasks.create_task(_reconcile(house.premises.reconciler)),
                 tasks.create_task(house.cosigner.run()),
+                *(tasks.create_task(each.run()) for each in house.premises.notifiers),
             ]
             await stopping.wait()
             for task in others:
@@ -306,6 +312,7 @@ def _furnish(config: Config, clock: Clock, closing: ExitStack) -> _House:
         clock=clock,
         announce=lambda _checkpoint: office.bell.ring_all(),
     )
+    laws = tuple(map(Law, config.laws))
     premises = Premises(
         office=office,
         presence=presence,
@@ -314,6 +321,11 @@ def _furnish(config: Config, clock: Clock, closing: ExitStack) -> _House:
         trust=Trust(office),
         reconciler=Reconciler(office),
         quorum=cosigner,
+        laws=laws,
+        notifiers=tuple(
+            Notifier(office=office, hook=hook, messenger=messenger, laws=laws, log=_LOG)
+            for hook, messenger in _messengers(config.notify).items()
+        ),
         log=_LOG,
     )
     return _House(
@@ -323,6 +335,23 @@ def _furnish(config: Config, clock: Clock, closing: ExitStack) -> _House:
         cosigner=cosigner,
         closing=closing.pop_all(),
     )
+
+
+def _messengers(notify: NotifyConfig) -> dict[Hook, Messenger]:
+    made: dict[Hook, Messenger] = {}
+    if notify.command is not None:
+        made[Hook.COMMAND] = CommandHook(notify.command)
+    if notify.webhook is not None:
+        token = None if notify.token is None else partial(_read_token, notify.token)
+        made[Hook.WEBHOOK] = Webhook(notify.webhook, token=token, ca=notify.ca)
+    return made
+
+
+def _read_token(path: Path) -> bytes:
+    try:
+        return read_secret(path)
+    except KeyFileError as error:
+        raise HookFailed(str(error)) from error
 
 
 def _trusted(config: Config, store: SqliteStore, clock: Clock) -> TrustedPolicy:

@@ -28,6 +28,8 @@ from guard.api.v1.authority_service_pb2 import Authority, ListAuthoritiesRequest
 from guard.api.v1.authority_service_pb2_grpc import AuthorityServiceStub
 from guard.api.v1.capture_service_pb2 import Capture, ListCapturesRequest
 from guard.api.v1.capture_service_pb2_grpc import CaptureServiceStub
+from guard.api.v1.incident_service_pb2 import ListIncidentsRequest, ListIncidentsResponse
+from guard.api.v1.incident_service_pb2_grpc import IncidentServiceStub
 from guard.api.v1.reason_pb2 import Denial
 from guard.api.v1.reason_pb2 import Reason as WireReason
 from guard.api.v1.trust_service_pb2_grpc import TrustServiceStub
@@ -78,6 +80,7 @@ class Connection:
         self.authorities = AuthorityServiceStub(self._channel)
         self.captures = CaptureServiceStub(self._channel)
         self.audit = AuditServiceStub(self._channel)
+        self.incidents = IncidentServiceStub(self._channel)
         self.trust = TrustServiceStub(self._channel)
 
     def __enter__(self) -> Self:
@@ -134,6 +137,19 @@ class Connection:
     def list_nodes(self) -> list[NodeStanding]:
         """Return how each node of the trust policy stands; raises a `Failure`."""
         return list(self.call(self.audit.ListNodes, ListNodesRequest()).nodes)
+
+    def list_incidents(self, *, only_open: bool) -> ListIncidentsResponse:
+        """Return all incidents, page after page, and the hooks; raises a `Failure`."""
+        whole = ListIncidentsResponse()
+        while True:
+            token = whole.next_page_token
+            request = ListIncidentsRequest(only_open=only_open, page_token=token)
+            answer = self.call(self.incidents.ListIncidents, request)
+            del whole.hooks[:]
+            whole.MergeFrom(answer)
+            whole.next_page_token = answer.next_page_token
+            if not answer.next_page_token:
+                return whole
 
     @contextmanager
     def _failures(self) -> Iterator[None]:

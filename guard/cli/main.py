@@ -20,6 +20,7 @@ from guard.cli.audit_commands import audit
 from guard.cli.authority_commands import authority
 from guard.cli.capture_commands import capture
 from guard.cli.exits import DeniedError, DiscrepancyError, Failure, UsageTroubleError
+from guard.cli.incident_commands import incidents
 from guard.cli.invocation import Group, Invocation
 from guard.cli.log_commands import log
 from guard.cli.output import Output, plain
@@ -60,6 +61,7 @@ for _command in (
     authority,
     capture,
     log,
+    incidents,
     audit,
     report,
     witness,

@@ -3,6 +3,7 @@
 1. What the guard has found open (`guard.core.findings`) is shown and is no failure of the command.
 2. A log without its witnesses keeps nothing else from being shown; the command ends with status 3
    then. A log that contradicts what was seen before ends it at once: its guard is not believed.
+3. Auditor and legal see how many incidents wait for an assessment, and every clock that is overdue.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from guard.api.v1.audit_service_pb2 import Finding
 from guard.cli.connection import Connection
 from guard.cli.durations import spoken, stamp
 from guard.cli.exits import DiscrepancyError
+from guard.cli.incident_words import incident_json, status_lines
 from guard.cli.invocation import Command, Group, Invocation, passes
 from guard.cli.log_verification import PASSING, Seen, checked_checkpoint, remember
 from guard.cli.node_words import node_json, node_lines
@@ -23,12 +25,14 @@ from guard.cli.plain_words import grid
 from guard.cli.profile import read_certificate
 from guard.cli.translate import capture_state, moment
 from guard.core.fields import format_time
+from guard.core.instruments import Role
 from guard.core.signingkey import public_part
 from guard.core.trust import TrustPolicy
 
 __all__ = ["node", "status"]
 
 _NEWEST = 2000
+_TOLD = {Role.AUDITOR, Role.LEGAL}
 _LIVE = {"granted", "armed", "stopping"}
 
 
@@ -45,8 +49,11 @@ def status(invocation: Invocation) -> None:
         live = sum(_live_by_node(connection).values())
         found = connection.list_findings()
         nodes = connection.list_nodes()
-    known = policy.principal_by_keyid(key.keyid)
-    roles = sorted(known.roles) if known else []
+        known = policy.principal_by_keyid(key.keyid)
+        roles = sorted(known.roles) if known else []
+        told = None
+        if not _TOLD.isdisjoint(roles):  # Rule 3.
+            told = connection.list_incidents(only_open=True)
     until, now = read_certificate(profile.tls_cert).not_valid_after_utc, invocation.now()
     machine = {
         "name": profile.name,
@@ -61,6 +68,7 @@ def status(invocation: Invocation) -> None:
         "live_captures": live,
         "nodes": [node_json(each) for each in nodes],
         "findings": [_finding_json(each) for each in found],
+        **({"incidents": [incident_json(each) for each in told.incidents]} if told else {}),
     }
     lines = [
         ("You", f"{profile.name} ({', '.join(roles) or 'not in the trust policy'})"),
@@ -74,6 +82,7 @@ def status(invocation: Invocation) -> None:
         *node_lines(nodes),
         ("Findings", f"{len(found)} open" if found else "none open"),
         *(("", _finding_line(each)) for each in found),
+        *(status_lines(told, now) if told else ()),
     ]
     invocation.output.done(machine, grid(lines))
     if isinstance(seen, DiscrepancyError):

@@ -41,7 +41,7 @@ _FINDINGS: Final = frozenset(
         FindingKind.CHAIN_BROKEN.value,
         FindingKind.NODE_SILENT.value,
         FindingKind.RECORD_UNREADABLE.value,
-        "node_untrusted",
+        FindingKind.NODE_UNTRUSTED.value,
     )
 )
 _REGULAR: Final = frozenset(
@@ -55,9 +55,13 @@ _REGULAR: Final = frozenset(
         "recording_trimmed",
     )
 )
-# The reconciliation finds the same break, and says it in its own word.
+# One event in two words: the reconciliation finds the same break, and a silent node is not trusted.
 _SAME: Final[Mapping[str, str]] = MappingProxyType(
-    dict.fromkeys(("receipts_broken", "receipts_lost"), FindingKind.CHAIN_BROKEN.value)
+    {
+        "receipts_broken": FindingKind.CHAIN_BROKEN.value,
+        "receipts_lost": FindingKind.CHAIN_BROKEN.value,
+        FindingKind.NODE_SILENT.value: FindingKind.NODE_UNTRUSTED.value,
+    }
 )
 
 

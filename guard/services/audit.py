@@ -11,6 +11,7 @@ from guard.api.v1.audit_service_pb2_grpc import AuditServiceServicer
 from guard.app.audit import Audit, Reading
 from guard.app.denial import MalformedError
 from guard.app.filings import Filings
+from guard.app.notify import Notifier
 from guard.app.presence import Presence
 from guard.app.reconcile import Reconciler
 from guard.core.filing import FilingKind
@@ -32,12 +33,18 @@ class AuditService(AuditServiceServicer):
     """Translates; ``guard.app.audit`` reads, ``reconcile`` finds, ``filings`` takes in."""
 
     def __init__(
-        self, audit: Audit, reconciler: Reconciler, filings: Filings, presence: Presence
+        self,
+        audit: Audit,
+        reconciler: Reconciler,
+        filings: Filings,
+        presence: Presence,
+        notifiers: tuple[Notifier, ...],
     ) -> None:
         self._audit = audit
         self._reconciler = reconciler
         self._filings = filings
         self._presence = presence
+        self._notifiers = notifiers
 
     async def ReadRecords(
         self, request: messages.ReadRecordsRequest, _context: object
@@ -61,6 +68,7 @@ class AuditService(AuditServiceServicer):
     ) -> messages.ListFindingsResponse:
         """List what is open."""
         found = await self._reconciler.open(admission().caller.principal)
+        found += [trouble for each in self._notifiers if (trouble := each.trouble())]
         return messages.ListFindingsResponse(findings=[to_finding(each) for each in found])
 
     async def ListNodes(

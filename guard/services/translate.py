@@ -37,6 +37,7 @@ from guard.core.window import Window
 __all__ = [
     "MAX_PAGE_BYTES",
     "from_armed",
+    "from_timestamp",
     "page_size",
     "page_token",
     "required_id",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from guard.config import ConfigError, load_config, parse_config
+from guard.config import LAWS, ConfigError, NotifyConfig, load_config, parse_config
+from guard.core.reporting import Law
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "config" / "guard.toml"
 
@@ -23,8 +25,10 @@ def test_the_example_shows_every_option_with_its_default() -> None:
     assert keys == {
         *("listen", "data_dir", "log_dir", "database", "roots", "trust_policy"),
         *("signing_key", "log_key", "retention_days", "record_retention_days", "sweep_seconds"),
-        *("certificate", "key", "client_ca", "name", "url"),
+        *("certificate", "key", "client_ca", "name", "url", "reporting"),
     }
+    shown = parse_config(re.sub(r"^#~ ", "", full, flags=re.MULTILINE), Path("/x")).notify
+    assert all(getattr(shown, each.name) for each in fields(NotifyConfig))
 
 
 def test_file_names_are_relative_to_the_file(tmp_path: Path) -> None:
@@ -53,6 +57,9 @@ def test_file_names_are_relative_to_the_file(tmp_path: Path) -> None:
         ('url = "http://127.0.0.1:7480"', 'url = "file:///x"', "url is malformed"),
         ('name = "witness-1"', "", "witnesses.name is missing"),
         ("[tls]", "[tls]\n[tls]", "tls"),
+        ("#: reporting = [", "reporting = [] #", "reporting must be"),
+        ("#: reporting = [", 'reporting = ["gdpr", "gdpr"] #', "reporting must be"),
+        ("#: reporting = [", 'reporting = ["gdpr", "hipaa"] #', "reporting must be"),
     ],
 )
 def test_a_file_that_is_not_exactly_right_is_refused(old: str, new: str, complaint: str) -> None:
@@ -69,3 +76,62 @@ def test_no_witness_is_refused() -> None:
     for added in ("", "witnesses = []\n"):
         with pytest.raises(ConfigError, match="witnesses"):
             parse_config(added + text, Path("/x"))
+
+
+def notify(table: str) -> NotifyConfig:
+    return parse_config(f"{EXAMPLE.read_text()}\n[notify]\n{table}", Path("/x")).notify
+
+
+def test_the_laws_are_those_of_the_table() -> None:
+    """The file knows every law that the rules do, and by default none is left out."""
+    assert set(LAWS) == {law.value for law in Law}
+    assert parse_config(EXAMPLE.read_text(), Path("/x")).laws == LAWS
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://privacy.example/hook?team=a",
+        "https://[2001:db8::1]:8443/",
+        "http://127.0.0.1:8080/hook",
+        "http://127.9.9.9",
+        "http://[::1]:1/",
+    ],
+)
+def test_notices_go_by_tls_or_stay_on_the_machine(address: str) -> None:
+    """TLS anywhere, plain http to a loopback address; and no address is shown, for it may be secret."""
+    made = notify(f'webhook = "{address}"')
+    assert made.webhook == address
+    assert address not in repr(made)
+
+
+@pytest.mark.parametrize(
+    ("table", "complaint"),
+    [
+        ('webhook = "http://privacy.example/"', "notify.webhook must be an https address"),
+        ('webhook = "http://localhost/"', "notify.webhook must be"),
+        ('webhook = "http://10.0.0.1/"', "notify.webhook must be"),
+        ('webhook = "http://127.0.0.1.evil.example/"', "notify.webhook must be"),
+        ('webhook = "ftp://privacy.example/"', "notify.webhook must be"),
+        ('webhook = "https://"', "notify.webhook must be"),
+        ('webhook = "https://a:b@privacy.example/"', "notify.webhook must be"),
+        ('webhook = "https://privacy.example/#x"', "notify.webhook must be"),
+        ('webhook = "https://privacy.example/a b"', "notify.webhook must be"),
+        ('webhook = "https://privacy.example:99999/"', "notify.webhook must be"),
+        ('webhook = "https://[::1"', "notify.webhook must be"),
+        ('webhook = ["https://a.example/"]', "notify.webhook must be of type str"),
+        ('command = "/bin/true"', "notify.command must be of type list"),
+        ("command = []", "notify.command must be a list of texts"),
+        ('command = [""]', "notify.command must be a list of texts"),
+        ('command = ["/bin/x", 1]', "notify.command must be a list of texts"),
+        ('command = ["mail", "x"]', "notify.command must begin with the whole path"),
+        ('token_file = "t"', "are for a webhook"),
+        ('command = ["/bin/x"]\nca_file = "c"', "are for a webhook"),
+        ("retries = 3", "unknown key notify.retries"),
+        ('command = ["/bin/x"]\ncommand = ["/bin/y"]', "Cannot overwrite"),
+    ],
+)
+def test_a_hook_that_is_not_exactly_right_is_refused(table: str, complaint: str) -> None:
+    """A notice never goes in clear, to nobody, or by a program that the path happens to find."""
+    with pytest.raises(ConfigError, match=re.escape(complaint)):
+        notify(table)

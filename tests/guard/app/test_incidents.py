@@ -114,7 +114,8 @@ async def test_a_record_that_is_not_written_leaves_no_incident(house: House) -> 
 
 
 async def test_findings_of_capture_and_silence_are_incidents(house: House) -> None:
-    """A ghost and a silent node are; a grant that is not armed in time is none."""
+    """A ghost is, and a node that is silent and so untrusted; a grant not armed in time is none."""
+    await house.capture(await house.approved())
     hand, ghost = NodeHand(house.site), new_id()
     await house.reconciler.look()
     await house.receipts.take(hand.receipt(ghost), hand.identity)
@@ -122,10 +123,10 @@ async def test_findings_of_capture_and_silence_are_incidents(house: House) -> No
     for _ in range(601):
         house.clock.move(seconds=1)
         await house.reconciler.look()
-    assert {(row.kind, row.node) for row in rows(house)} == {
-        ("armed_not_granted", "node-1"),
-        ("node_silent", "node-1"),
-        ("node_silent", "node-2"),
+    assert {(row.kind, row.node, row.count) for row in rows(house)} == {
+        ("armed_not_granted", "node-1", 1),
+        ("node_untrusted", "node-1", 2),
+        ("node_untrusted", "node-2", 2),
     }
 
 

@@ -83,6 +83,12 @@ class Running:
         process.send_signal(signal.SIGTERM)
         return process.wait(20)
 
+    def kill(self, name: str) -> None:
+        """End one process as a power failure would end it."""
+        process = self._processes.pop(name)
+        process.kill()
+        process.wait(20)
+
     def stop_all(self) -> None:
         """End what runs."""
         for name in reversed(list(self._processes)):
