@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -29,6 +29,7 @@ class World:
     due: dict[str, list[tuple[str, int]]] = field(default_factory=lambda: {n: [] for n in NAMES})
     beat_in: dict[str, float] = field(default_factory=lambda: dict.fromkeys(NAMES, 0.0))
     away: dict[str, float] = field(default_factory=lambda: dict.fromkeys(NAMES, 0.0))
+    mute: set[str] = field(default_factory=set)
     segments: int = 0
     found: list[str] = field(default_factory=list)
 
@@ -52,10 +53,27 @@ class World:
                 self.back(name)
         else:
             self._answer(name, hand)
+            self._ask(name, hand)
         self.beat_in[name] -= 5
         if self.beat_in[name] <= 0:
             self.beat_in[name] = EVERY
             hand.beat(*self.armed[name])
+
+    def _ask(self, name: str, hand: Hand) -> None:
+        """Let the guard ask a challenge when none waits; the next heartbeat answers it."""
+        sentry = self.log.books.sentry(name)
+        assert sentry is not None
+        if not sentry.waiting:
+            challenge = f"{len(self.log.entries):064x}"
+            sentry.ask(challenge, self.log.now)
+            if name not in self.mute:
+                hand.health = replace(hand.health, challenge=challenge)
+
+    def hang_up(self, name: str) -> None:
+        """End a node's session: the guard expects no answer any more."""
+        sentry = self.log.books.sentry(name)
+        assert sentry is not None
+        sentry.leave()
 
     def _lapse(self, name: str, hand: Hand) -> None:
         for grant in [g for g, left in self.armed[name].items() if left <= 0]:
@@ -107,6 +125,7 @@ class World:
                 self.due[name].append((grant, self.segments))
             case "cut":
                 hand.cut = True
+                self.hang_up(name)
             case "back":
                 self.back(name)
             case "guard":
@@ -164,7 +183,8 @@ def leave_one_out(world: World) -> None:
 
 
 def lose_the_memory(world: World) -> None:
-    """Let a node begin a new chain."""
+    """Let a node begin a new chain, and with it a new session."""
+    world.hang_up("node-1")
     world.hands["node-1"] = Hand(world.log)
     world.hands["node-1"].beat(*world.armed["node-1"])
 
@@ -172,6 +192,23 @@ def lose_the_memory(world: World) -> None:
 def fall_silent(world: World) -> None:
     """Let a node be heard no more."""
     world.hands["node-1"].kept = Deaf()  # type: ignore[assignment]
+
+
+def change_its_programs(world: World) -> None:
+    """Let a node have something else in its kernel than at its start."""
+    hand = world.hands["node-1"]
+    hand.health = replace(hand.health, programs="cd" * 32)
+
+
+def lose_a_door(world: World) -> None:
+    """Let a door of a node hold less than at its start."""
+    hand = world.hands["node-1"]
+    hand.health = replace(hand.health, doors=dict(hand.health.doors) | {"raw_socket": "detect"})
+
+
+def answer_nothing(world: World) -> None:
+    """Let a node state its health and answer no challenge."""
+    world.mute.add("node-1")
 
 
 class Deaf(list[object]):
@@ -190,6 +227,9 @@ class Deaf(list[object]):
         (leave_one_out, "chain_broken"),
         (lose_the_memory, "chain_broken"),
         (fall_silent, "node_silent node_untrusted"),
+        (change_its_programs, "node_untrusted"),
+        (lose_a_door, "node_untrusted"),
+        (answer_nothing, "node_untrusted"),
     ],
 )
 @given(before=st.lists(ACTIONS, max_size=15))
@@ -209,6 +249,6 @@ def test_a_planted_fault_is_found_and_nothing_else(
 
     plant(world)
     world.pass_time(1500)
-    assert world.found == kinds.split()
+    assert sorted(world.found) == kinds.split()
     world.log.restart()
     assert world.log.look() == ([], [])
