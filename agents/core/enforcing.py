@@ -103,6 +103,7 @@ class Reach:
 _UNDONE: Final = frozenset(
     (
         What.MIRROR_LINK,
+        What.FLOODING,
         What.TC_MIRROR,
         What.XDP,
         What.NFT_COPY,

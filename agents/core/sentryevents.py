@@ -35,6 +35,8 @@ class What(StrEnum):
     """A link that is there to copy or to carry packets elsewhere is up."""
     PROMISCUOUS = "promiscuous"
     """A link takes what is not for it, and no bridge is the reason."""
+    FLOODING = "flooding"
+    """A bridge does not learn who is where, and so hands every packet to all of its ports."""
     TC_MIRROR = "tc_mirror"
     """A traffic filter mirrors or redirects packets."""
     XDP = "xdp"

@@ -2,7 +2,7 @@
 
 1. Links: a kind that exists to copy packets or to carry them elsewhere, while the link is up (the
    kernel makes some such links by itself, and they are down); promiscuity that no bridge, bond or
-   switch explains; a program of XDP.
+   switch explains; a bridge that hands every packet to all its ports; a program of XDP.
 2. Traffic control: an action that mirrors, redirects or samples, wherever in a filter it stands; a
    filter or an action that is a BPF program.
 3. nftables: `dup`, `fwd`, `queue` (as an expression or as a verdict), `log` to a group, and the
@@ -30,7 +30,9 @@ _LINK: Final = struct.Struct("=BxHiII")
 _FILTER: Final = struct.Struct("=BxxxiIII")
 _UP: Final = 1
 _IFNAME, _MASTER, _LINKINFO, _PROMISCUITY, _XDP = 3, 10, 18, 30, 43
-_INFO_KIND = 1
+_INFO_KIND, _INFO_DATA, _INFO_PORT_KIND, _INFO_PORT = 1, 2, 4, 5
+_AGEING = 4  # IFLA_BR_AGEING_TIME
+_LEARNING, _FLOOD = 8, 9  # IFLA_BRPORT_LEARNING, IFLA_BRPORT_UNICAST_FLOOD
 _XDP_ATTACHED, _XDP_PROGRAM = 2, 4
 _XDP_OF_MODES: Final = (5, 6, 7)  # IFLA_XDP_DRV_PROG_ID, _SKB_, _HW_
 _MODES: Final = {1: "driver", 2: "generic", 3: "hardware"}
@@ -112,13 +114,30 @@ def _link(payload: bytes) -> Iterator[Finding]:
     _, _, index, flags, _ = _LINK.unpack_from(payload)
     told = attributes(payload, _LINK.size)
     where = (("interface", index), ("name", text(told.get(_IFNAME))))
-    kind = text(attributes(told.get(_LINKINFO, b"")).get(_INFO_KIND))
+    info = attributes(told.get(_LINKINFO, b""))
+    kind = text(info.get(_INFO_KIND))
     if kind in _COPYING and flags & _UP:
         yield Finding(What.MIRROR_LINK, (*where, ("kind", kind)))
+    if flags & _UP and _floods(kind, info):
+        yield Finding(What.FLOODING, (*where, ("kind", kind)))
     if number(told.get(_PROMISCUITY)) and not number(told.get(_MASTER)):
         yield Finding(What.PROMISCUOUS, where)
     for mode, program in _programs(attributes(told.get(_XDP, b""))):
         yield Finding(What.XDP, (*where, ("mode", mode), ("program", program)))
+
+
+def _floods(kind: str, info: dict[int, bytes]) -> bool:
+    """Say whether a bridge forgets who is where, or a port of one does not let it learn that.
+
+    With a port of a tunnel that is usual, and the tunnel is found itself.
+    """
+    bridge = attributes(info.get(_INFO_DATA, b"")) if kind == "bridge" else {}
+    forgets = _AGEING in bridge and not number(bridge[_AGEING])
+    port = attributes(info.get(_INFO_PORT, b"")) if kind not in _COPYING else {}
+    if text(info.get(_INFO_PORT_KIND)) != "bridge":
+        return forgets
+    learns = number(port.get(_LEARNING, b"\1")) or not number(port.get(_FLOOD, b"\1"))
+    return forgets or not learns
 
 
 def _programs(xdp: dict[int, bytes]) -> Iterator[tuple[str, int]]:

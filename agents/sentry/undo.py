@@ -24,7 +24,7 @@ from agents.sentry.attached import PLACES
 from agents.sentry.namespaces import Namespace
 from agents.sentry.netlink import NetlinkError
 from agents.sentry.undo_filters import remove_filter
-from agents.sentry.undo_links import detach_xdp, remove_link, remove_links
+from agents.sentry.undo_links import detach_xdp, learn, remove_link, remove_links
 from agents.sentry.undo_programs import detach_program
 from agents.sentry.undo_rules import remove_rules
 from agents.sentry.undo_tables import remove_from_tables
@@ -42,6 +42,7 @@ def _take_off(finding: Finding) -> bool:
 
 _ONE: Final[Mapping[What, Callable[[Finding], bool]]] = {
     What.MIRROR_LINK: remove_link,
+    What.FLOODING: learn,
     What.XDP: detach_xdp,
     What.TC_MIRROR: remove_filter,
     What.BPF_FOREIGN: _take_off,

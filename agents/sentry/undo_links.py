@@ -2,7 +2,8 @@
 
 1. A link is set down first and removed then. A few, the fallbacks of tunnels, cannot be removed:
    down they carry nothing. Many are put into a group of their own, and the group is removed.
-2. A program is taken off by its own number: the kernel refuses if another one stands there by now.
+2. A bridge that floods is made to learn again, for five minutes as is usual, or its port to let it.
+3. A program is taken off by its own number: the kernel refuses if another one stands there by now.
    One that a BPF link holds is let go of by that link, if it is the only one of its number.
 """
 
@@ -27,6 +28,10 @@ _ROUTE = 0
 _REMOVE, _GET, _SET = 17, 18, 19  # RTM_DELLINK, RTM_GETLINK, RTM_SETLINK
 _LINK: Final = struct.Struct("=BxHiII")
 _UP: Final = 1
+_NEW, _INFO = 16, 18  # RTM_NEWLINK, IFLA_LINKINFO
+_USUAL: Final = struct.pack("=I", 300 * 100)  # in hundredths of a second
+_BRIDGE: Final = attribute(1, b"bridge\0") + attribute(2, attribute(4, _USUAL))
+_PORT: Final = attribute(4, b"bridge\0") + attribute(5, attribute(8, b"\1"))
 _NESTED, _GROUP, _XDP = 0x8000, 27, 43
 _PROGRAM, _FLAGS, _EXPECTED = 1, 3, 8
 _REPLACE: Final = 1 << 4
@@ -63,8 +68,24 @@ def remove_links(findings: Sequence[Finding]) -> bool:
     return True
 
 
+def learn(finding: Finding) -> bool:
+    """Have the bridge or the port that a finding names learn who is where (rule 2)."""
+    where = dict(finding.where)
+    asked = _LINK.pack(0, 0, int(where["interface"]), 0, 0)
+    kind = _BRIDGE if where["kind"] == "bridge" else _PORT
+    with open_socket(_ROUTE) as kernel:
+        try:
+            told = ask_one(kernel, _GET, asked)
+        except NetlinkError as error:
+            return error.code == errno.ENODEV
+        if finding in found_in(told):
+            change(kernel, request(_NEW, asked + attribute(_INFO, kind), acknowledge=True))
+            return finding not in found_in(ask_one(kernel, _GET, asked))
+    return True
+
+
 def detach_xdp(finding: Finding) -> bool:
-    """Take the program that a finding names off its link (rule 2)."""
+    """Take the program that a finding names off its link (rule 3)."""
     where = dict(finding.where)
     index, identity = int(where["interface"]), int(where["program"])
     with open_socket(_ROUTE) as kernel:

@@ -28,6 +28,7 @@ NOT_FOUND = (
     "capture_socket",
     "mirror_link",
     "promiscuous",
+    "flooding",
     "tc_mirror",
     "xdp",
     "nft_copy",

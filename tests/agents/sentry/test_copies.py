@@ -73,6 +73,27 @@ def test_promiscuity_is_found_unless_a_bridge_explains_it():
     assert passed([link(kind="macvlan")]) == found_in([link(kind="macvlan")])
 
 
+def bridged(*, ageing=None, kind="bridge", learning=None, flood=1):
+    info = attribute(1, kind.encode() + b"\0")
+    if ageing is not None:
+        info += attribute(2, attribute(4, struct.pack("=I", ageing)))
+    if learning is not None:
+        port = attribute(8, bytes((learning,))) + attribute(9, bytes((flood,)))
+        info += attribute(4, b"bridge\0") + attribute(5, port)
+    head = struct.pack("=BxHiII", 0, 1, 2, UP, 0) + attribute(3, b"br0\0")
+    return 16, head + attribute(18, info)
+
+
+def test_a_bridge_that_floods_is_found_and_others_are_not():
+    assert whats(bridged(ageing=0)) == [What.FLOODING]
+    assert whats(bridged(kind="veth", learning=0)) == [What.FLOODING]
+    assert whats(bridged(ageing=30000)) == []
+    assert whats(bridged()) == []
+    assert whats(bridged(kind="veth", learning=1)) == []
+    assert whats(bridged(kind="tun", learning=0, flood=0)) == [], "who manages them by himself"
+    assert whats(bridged(kind="vxlan", learning=0)) == [What.MIRROR_LINK]
+
+
 def test_a_program_of_xdp_is_found():
     (found,) = found_in([link(xdp=12)])
     assert dict(found.where)["program"] == 12

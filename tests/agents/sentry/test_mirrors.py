@@ -76,9 +76,14 @@ def xdp(wires):
     os.close(program)
 
 
+def hub(wires):
+    wires.run("ip", "link", "add", "br0", "up", "type", "bridge", "ageing_time", "0")
+
+
 COPIES = {
     "macvlan": (macvlan, What.MIRROR_LINK, lambda w: w.copied(at=w.a, interface="mac0")),
     "tunnel": (tunnel, What.MIRROR_LINK, lambda w: w.standing(What.MIRROR_LINK)),
+    "hub": (hub, What.FLOODING, lambda w: w.standing(What.FLOODING)),
     "tc": (filtering, What.TC_MIRROR, Wires.copied),
     "dup": (dup, What.NFT_COPY, Wires.copied),
     "log": (log, What.NFT_COPY, lambda w: w.logged(5)),

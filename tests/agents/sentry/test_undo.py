@@ -279,6 +279,39 @@ def test_a_link_that_is_no_mirror_by_now_is_left(wires):
     assert undo(found, wires.namespace), "it is gone"
 
 
+@pytest.mark.parametrize("way", ["ageing", "learning"])
+def test_a_bridge_that_floods_is_made_to_learn_again(wires, way):
+    """What goes from one of its ports to another comes out of a third, and then does not."""
+    wires.run("ip", "link", "add", "br0", "type", "bridge")
+    wires.run("ip", "link", "add", "w0", "type", "veth", "peer", "name", "w1")
+    for name in ("v0", "w0", "t0"):
+        wires.run("ip", "link", "set", name, "master", "br0")
+    for name in ("br0", "w0", "w1"):
+        wires.run("ip", "link", "set", name, "up")
+    wires.run("sysctl", "-w", "net.ipv4.conf.all.arp_ignore=1")  # The bridge is not asked.
+    wires.run("ip", "address", "flush", "dev", "v0")
+    wires.run("ip", "address", "add", "10.77.0.1/24", "dev", "w1")
+
+    def one_way():
+        """Send as v1 to w1, so that the bridge could have learned where w1 is."""
+        wires.run("ping", "-c", "1", "-W", "2", "10.77.0.1", at=wires.b)
+        return wires.copied(broadcast=False)
+
+    assert not one_way()
+    if way == "ageing":
+        wires.run("ip", "link", "set", "br0", "type", "bridge", "ageing_time", "0")
+    else:
+        wires.run("bridge", "link", "set", "dev", "w0", "learning", "off")
+        wires.run("ip", "link", "set", "br0", "type", "bridge", "fdb_flush")
+    assert one_way()
+    found = wires.found(What.FLOODING)
+    assert dict(found.where)["name"] == {"ageing": "br0", "learning": "w0"}[way]
+    assert undo(found, wires.namespace)
+    assert not one_way()
+    assert not wires.standing(What.FLOODING)
+    assert "br0" in wires.run("ip", "link", "show", "master", "br0")
+
+
 # -- rules of nftables -----------------------------------------------------------------------------
 
 NETDEV = (

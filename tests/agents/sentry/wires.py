@@ -123,16 +123,16 @@ class Wires:
         (finding,) = self.standing(what)
         return finding
 
-    def send(self) -> bytes:
+    def send(self, *, broadcast: bool = True) -> bytes:
         token = secrets.token_hex(16).encode()
-        for opened, to in self.senders:
+        for opened, to in self.senders if broadcast else self.senders[:2]:
             opened.sendto(token, (to, 9))
         return token
 
-    def copied(self, *, at: str = "", interface: str = "t1") -> bool:
+    def copied(self, *, at: str = "", interface: str = "t1", broadcast: bool = True) -> bool:
         """Say whether what is sent comes out of a link that it was not sent to."""
         with inside(at or self.b, lambda: _hearing(interface)) as hearing:
-            return self._heard(hearing, self.send())
+            return self._heard(hearing, self.send(broadcast=broadcast))
 
     @staticmethod
     def _heard(hearing: socket.socket, token: bytes) -> bool:
