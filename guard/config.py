@@ -130,6 +130,7 @@ def parse_config(text: str, folder: Path) -> Config:
         ),
         witnesses=_witnesses(table),
         retention=timedelta(days=table.integer("retention_days", 1, 3650, default=30)),
+        # The least is what auditors hold an erasure to: guard.core.record.LEAST_KEPT.
         record_retention=timedelta(
             days=table.integer("record_retention_days", 400, 36_500, default=730)
         ),

@@ -8,7 +8,8 @@
 4. A body is canonical JSON of at most 512 KiB: signed documents stand in it whole, so that the
    records alone are enough to check them. It holds no subject, no key and no content.
 5. A record is erased by forgetting its salt and its body. The digest stays, and with it the leaf:
-   the tree is whole, and nobody can tell what was said (crypto-erasure).
+   the tree is whole, and nobody can tell what was said (crypto-erasure). None is before it is
+   ``LEAST_KEPT`` old.
 6. The body of `capture_granted` holds `grant_digest`, `grant_id`, `authority_id`, `node` and
    `principal`.
 """
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -28,6 +29,7 @@ from guard.core.note import decode_base64, encode_base64
 from guard.core.reasons import Reason, Refused
 
 SALT_BYTES = 32
+LEAST_KEPT = timedelta(days=400)
 MAX_BODY_BYTES = 512 * 1024
 _MAX_OPENING_BYTES = 2 * MAX_BODY_BYTES
 _OPENING = {"body", "kind", "salt", "time"}

@@ -2,8 +2,8 @@
 
 1. Record number i opens to entry i: kind, time and digest are the entry's, and salt and body make
    the digest. An erased one still has to be in its place.
-2. Records are erased oldest first, none left out but trust policies, which never are, and only as a
-   later `records_erased` says.
+2. Records are erased oldest first, none left out but trust policies, which never are, only as a
+   later `records_erased` says, and none before its time (`guard.core.record`, rule 5).
 3. Trust policies on record follow from the pinned roots, each from the one before, at the time of
    their record.
 4. A receipt is signed by its node's key under the policy in force at its place in the log, and says
@@ -18,11 +18,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 from guard.core import envelope as dsse
 from guard.core.discrepancies import Discrepancy, Discrepant
+from guard.core.erasures import Ages
 from guard.core.facts import RECEIPT_RECORDS, Fact, PolicyChanged, ReceiptTaken, read_fact
+from guard.core.fields import parse_time
 from guard.core.merkle import leaf_hash
 from guard.core.reasons import Refused
 from guard.core.receipt import FIRST_PREVIOUS
@@ -78,6 +81,7 @@ class RecordAudit:
         self._kept: int | None = None
         self._erased_receipt = -1
         self._erased_before = 0
+        self._ages = Ages()
 
     def take(self, index: int, entry: Entry) -> Fact | None:
         """Take the record at `index`; return what it says, if its kind says anything.
@@ -87,11 +91,14 @@ class RecordAudit:
         self.counts.records += 1
         self.counts.kinds[entry.kind] += 1
         if entry.erased:
-            self._take_erased(index, entry.kind)
+            self._take_erased(index, entry)
             return None
         record = _opened(index, entry)
-        if self._kept is None and record.kind is not RecordKind.TRUST_POLICY_CHANGED:
-            self._kept = index
+        if self._kept is None:
+            if record.kind is RecordKind.TRUST_POLICY_CHANGED:
+                self._ages.add(record.time)
+            else:
+                self._kept = index
         fact = _fact(index, record)
         match fact:
             case ReceiptTaken():
@@ -115,13 +122,15 @@ class RecordAudit:
         self.counts.chains = {name: each.sequence for name, each in sorted(self._chains.items())}
         return self.counts
 
-    def _take_erased(self, index: int, kind: str) -> None:
+    def _take_erased(self, index: int, entry: Entry) -> None:
+        kind = entry.kind
         self.counts.erased += 1
         self._erased = index
         if kind == RecordKind.TRUST_POLICY_CHANGED:
             raise _withheld(index, "is a trust policy, which is never erased")
         if self._kept is not None:
             raise _withheld(index, f"is shown as erased, and the older record {self._kept} is not")
+        self._ages.add(_time(index, entry))
         if kind in RECEIPT_RECORDS:
             self._erased_receipt = index
 
@@ -193,6 +202,9 @@ class RecordAudit:
                 first, count = body.get("first"), body.get("count")
                 if isinstance(first, int) and isinstance(count, int):
                     self._erased_before = max(self._erased_before, first + count)
+                    young = self._ages.too_young(first + count, record.time)
+                    if young is not None:
+                        raise _withheld(young, "was erased before its time")
             case RecordKind.INCIDENT if body.get("what") in {_BROKEN, _LOST}:
                 self._forgive(str(body.get("node")), str(body["what"]), body.get("given"))
             case _:
@@ -206,6 +218,8 @@ class RecordAudit:
         if what == _BROKEN:
             chain.forgiven = given
             return
+        if given >= chain.sequence and self._erased_receipt <= chain.index:
+            return  # Nothing was lost: a node that comes back with more than is known sends it.
         self.counts.breaks += 1
         chain.sequence, chain.digest = given, None if given else FIRST_PREVIOUS
 
@@ -244,6 +258,13 @@ def _opened(index: int, entry: Entry) -> Record:
         ) from refused
     try:
         return entry.record()
+    except Refused as refused:
+        raise _malformed(index, refused) from refused
+
+
+def _time(index: int, entry: Entry) -> datetime:
+    try:
+        return parse_time(entry.time)
     except Refused as refused:
         raise _malformed(index, refused) from refused
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from guard.config import LAWS, ConfigError, NotifyConfig, load_config, parse_config
+from guard.core.record import LEAST_KEPT
 from guard.core.reporting import Law
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "config" / "guard.toml"
@@ -40,6 +41,18 @@ def test_file_names_are_relative_to_the_file(tmp_path: Path) -> None:
     assert config.database == "sqlite:////var/lib/callguard/guard.db"
     assert config.retention == timedelta(days=30)
     assert [w.name for w in config.witnesses] == ["witness-1"]
+
+
+def test_no_record_is_erased_before_auditors_let_it_be() -> None:
+    """The shortest retention that may be set is the one that `log verify` demands."""
+    text = EXAMPLE.read_text()
+    for days, least in ((LEAST_KEPT.days, True), (LEAST_KEPT.days - 1, False)):
+        asked = text.replace("[tls]", f"record_retention_days = {days}\n[tls]", 1)
+        if least:
+            assert parse_config(asked, Path("/x")).record_retention == LEAST_KEPT
+        else:
+            with pytest.raises(ConfigError, match="record_retention_days must be between"):
+                parse_config(asked, Path("/x"))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from guard.clock import SystemClock
 from guard.core import envelope as dsse
 from guard.core.fields import encode_base64, format_time
-from guard.core.record import Entry, Record, RecordKind, entry_of
+from guard.core.record import LEAST_KEPT, Entry, Record, RecordKind, entry_of
 from guard.core.tiles import bundle_path, encode_bundle, tile_path
 from tests.builders.deployment import Deployment
 from tests.builders.public_logs import PublicFolder, tree_of
@@ -381,8 +381,8 @@ def test_a_record_that_bears_another_number_is_named(case: Case) -> None:
 
 def test_records_that_were_erased_on_record_pass(case: Case) -> None:
     """What the log says was erased may be; a trust policy may not."""
-    entries = list(case.entries)
-    end = kind_at(entries, "capture_denied")
+    end = kind_at(case.entries, "capture_denied")
+    entries = made_old(case.entries, end + 2)
     erasing = Record(
         kind=RecordKind.RECORDS_ERASED,
         time=entries[-1].record().time,
@@ -403,6 +403,26 @@ def test_records_that_were_erased_on_record_pass(case: Case) -> None:
     assert found(case.with_records(entries)) == ("record_withheld", 0)
 
 
+def made_old(entries: Sequence[Entry], end: int, *, by: timedelta = LEAST_KEPT) -> list[Entry]:
+    """Return entries of which the first have an earlier time: retention is over for them."""
+    last = entries[-1].record().time
+    old = [again(each, time=format_time(last - by)) for each in entries[:end]]
+    return [*old, *entries[end:]]
+
+
+@pytest.mark.parametrize("early", [timedelta(seconds=1), timedelta(days=399)])
+def test_what_was_erased_before_its_time_is_withheld(early: timedelta, case: Case) -> None:
+    """Whoever holds the guard cannot have it forget this week, on record or not."""
+    entries = made_old(case.entries, AT, by=LEAST_KEPT - early)
+    entries.append(erasing(entries, 0, AT))
+    case.publish(entries)
+    for index in range(1, AT):
+        entries[index] = entries[index]._replace(salt=None, body=None)
+    answer = case.with_records(entries)
+    assert found(answer) == ("record_withheld", AT - 1)
+    assert "before its time" in answer.err
+
+
 def erasing(entries: Sequence[Entry], first: int, count: int) -> Entry:
     """Return the record that so many were erased."""
     time = entries[-1].record().time
@@ -412,7 +432,8 @@ def erasing(entries: Sequence[Entry], first: int, count: int) -> Entry:
 
 def test_no_erasure_excuses_what_came_after_it(case: Case) -> None:
     """Whoever wrote that all the world was erased cannot withhold the next record."""
-    entries = [*case.entries[:AT], erasing(case.entries, 0, 10**9), *case.entries[AT:]]
+    old = made_old(case.entries, AT)
+    entries = [*old[:AT], erasing(case.entries, 0, 10**9), *old[AT:]]
     case.publish(entries)
     for index in range(1, AT):
         entries[index] = entries[index]._replace(salt=None, body=None)
@@ -423,7 +444,8 @@ def test_no_erasure_excuses_what_came_after_it(case: Case) -> None:
 
 def test_what_is_erased_before_something_older_is_withheld(case: Case) -> None:
     """Retention goes oldest first: an erasure in the midst picks and chooses."""
-    entries = [*case.entries, erasing(case.entries, 0, AT + 1)]
+    old = made_old(case.entries, AT + 1)
+    entries = [*old, erasing(old, 0, AT + 1)]
     case.publish(entries)
     entries[AT] = entries[AT]._replace(salt=None, body=None)
     assert found(case.with_records(entries)) == ("record_withheld", AT)
@@ -501,6 +523,22 @@ def test_a_break_that_is_on_record_is_counted(case: Case) -> None:
     assert answer.code == 0, answer
     assert "on record as incidents: 1\n" in answer.out
     assert "open finding: chain_broken" in answer.out
+
+
+def test_a_loss_that_loses_nothing_excuses_no_gap(case: Case) -> None:
+    """Lost is what a node knows less of than the guard; nobody hides a receipt behind that word."""
+    entries = list(case.entries)
+    left_out = kind_at(entries, "capture_armed")
+    del entries[left_out]
+    lost = Record(
+        kind=RecordKind.INCIDENT,
+        time=entries[left_out].record().time,
+        body={"node": "node-1", "what": "receipts_lost", "last": 1, "given": 2},
+        salt=bytes(32),
+    )
+    entries.insert(left_out, entry_of(lost))
+    case.publish(entries)
+    assert found(case.with_records(entries))[0] == "receipt_missing"
 
 
 def test_receipts_that_were_swapped_are_named(case: Case) -> None:

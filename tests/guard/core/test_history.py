@@ -17,7 +17,7 @@ from guard.core.fields import encode_base64
 from guard.core.instruments import Instrument
 from guard.core.interceptions import Interceptions, interceptions
 from guard.core.receipt import Receipt, ReceiptKind, encode_receipt
-from guard.core.record import Record, RecordKind
+from guard.core.record import LEAST_KEPT, Record, RecordKind
 from guard.core.silence import Silence, silence
 from guard.core.window import Window
 from tests.builders.chronicle import (
@@ -569,12 +569,32 @@ async def test_what_a_later_policy_says_does_not_judge_what_came_before(log: Chr
     assert answer.interceptions[0].signers[1].name == "lead-1"
 
 
+def erasing(log: Chronicle, count: int, *, after: timedelta = LEAST_KEPT) -> Record:
+    """Return the record that so many were erased, the last of them after its time."""
+    at = log.site.now + after
+    return log.office.record(RecordKind.RECORDS_ERASED, at, {"first": 0, "count": count})
+
+
+async def test_what_is_erased_before_its_time_is_said(log: Chronicle) -> None:
+    """A guard may forget what is over, and cannot have forgotten this week."""
+    await log.node.beat()
+    records = log.records()
+    later = Window(not_before=log.now + HOUR, not_after=log.now + 2 * HOUR)
+    for early in (timedelta(days=7), LEAST_KEPT - timedelta(seconds=1)):
+        told: list[Record | None] = [records[0], None, erasing(log, 2, after=early)]
+        found = interceptions(history_of(log.site, told), later, now=log.now).discrepancies
+        assert kinds(found) == ["records_erased"]
+        assert "before its time" in found[0].sentence
+    told = [records[0], None, erasing(log, 2)]
+    assert interceptions(history_of(log.site, told), later, now=log.now).discrepancies == ()
+
+
 async def test_an_erased_time_cannot_be_answered_for(log: Chronicle) -> None:
     """Where receipts or grants are erased, the answer says so; later it is whole again."""
     await log.node.beat()
     await log.node.beat()
     records = log.records()
-    erasure = log.office.record(RecordKind.RECORDS_ERASED, log.now, {"first": 0, "count": 2})
+    erasure = erasing(log, 2)
     told: list[Record | None] = [records[0], None, records[2], erasure]
     answer = interceptions(history_of(log.site, told), around(log), now=log.now)
     assert kinds(answer.discrepancies) == ["records_erased"]
@@ -588,7 +608,7 @@ async def test_an_erasure_against_the_rules(log: Chronicle, place: str) -> None:
     for _ in range(3):
         await log.node.beat()
     records = log.records()
-    erasure = log.office.record(RecordKind.RECORDS_ERASED, log.now, {"first": 0, "count": 3})
+    erasure = erasing(log, 3)
     unsaid: list[Record | None] = [records[0], None, *records[2:]]
     middle: list[Record | None] = [*records[:2], None, records[3], erasure]
     told = unsaid if place == "unsaid" else middle
@@ -1105,7 +1125,7 @@ async def test_silence_over_erased_receipts_is_not_shown(log: Chronicle) -> None
     await log.node.beat()
     await log.node.beats(HOUR)
     records = log.records()
-    erasure = log.office.record(RecordKind.RECORDS_ERASED, log.now, {"first": 0, "count": 4})
+    erasure = erasing(log, 4)
     told: list[Record | None] = [records[0], None, None, None, *records[4:], erasure]
     history = history_of(log.site, told)
     begun = log.site.now
